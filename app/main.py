@@ -12,6 +12,7 @@ from app.api.dataset_archives import ArchiveLimits
 from app.api.dependencies import Services
 from app.api.errors import EXPECTED, add_error_handlers, answer_known
 from app.api.event_stream import Events
+from app.api.exploration.training_images import TrainingImagesCache
 from app.api.openapi.document import describe, operation_id
 from app.api.routes import (
     checkpoints,
@@ -102,6 +103,7 @@ def create_app(settings: AppSettings) -> FastAPI:
             uploads,
             ArchiveLimits(),
             Previews(settings.data_dir, settings.cache_dir),
+            TrainingImagesCache(settings.data_dir, settings.cache_dir, store.training_data),
             work_rate,
             webhook_hosts=settings.webhook_receivers,
             judges_imports=settings.judge,

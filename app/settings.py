@@ -1,20 +1,23 @@
 """Settings of the API and the command line, in addition to those of the worker."""
 
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, NamedTuple, Self
 
-from pydantic import AliasChoices, ByteSize, Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, AliasChoices, ByteSize, Field, SecretStr, field_validator, model_validator
 
 from app.schemas.links import read_root_path
 from app.security.api_keys import Keyring
 from app.security.frequency import read_frequency
 from app.security.host_names import read_names, read_origins
-from worker.settings import WorkerSettings
+from worker.settings import WorkerSettings, readable_by
 
 if TYPE_CHECKING:  # slow imports that only the API needs
     from limits import RateLimitItem
 
     from app.security.host_names import AllowedHosts
     from app.security.trusted_proxies import Proxies
+
+
+Rate = Annotated[str, readable_by(read_frequency)]
 
 
 class Bounds(NamedTuple):
@@ -35,7 +38,7 @@ class AppSettings(WorkerSettings):
     workers: int = Field(
         0, ge=0, description="Workers that `acgan up` starts; 0 for one per GPU, or one without a GPU."
     )
-    allowed_hosts: str = Field(
+    allowed_hosts: Annotated[str, readable_by(read_names)] = Field(
         "",
         description="Host names that requests may use, besides IP addresses and localhost, separated by spaces or "
         "commas; `*.example.com` allows all subdomains. If this is empty and API keys are set, every name is allowed.",
@@ -46,11 +49,11 @@ class AppSettings(WorkerSettings):
         description="Addresses or networks of trusted proxies, separated by spaces or commas; `*` for every address. "
         "The API reads `X-Forwarded-For`, `-Proto`, `-Host` and `-Prefix` only in requests from them.",
     )
-    root_path: str = Field(
+    root_path: Annotated[str, AfterValidator(read_root_path)] = Field(
         "",
         description="Path under which a proxy serves the API, such as `/acgan`. The proxy may remove or keep it.",
     )
-    cors_origins: str = Field(
+    cors_origins: Annotated[str, readable_by(read_origins)] = Field(
         "",
         description="Origins of web pages that may call the API from a browser, separated by spaces or commas, as in "
         "`https://example.com`. Browsers send no credentials but the API key that the page adds.",
@@ -105,8 +108,8 @@ class AppSettings(WorkerSettings):
         None,
         description="Whether read requests need a key; probes never do. Default: yes if `ACGAN_API_KEYS` is set.",
     )
-    read_rate: str = Field("off", description="Read requests allowed per caller and process, as in `600/minute`.")
-    work_rate: str = Field(
+    read_rate: Rate = Field("off", description="Read requests allowed per caller and process, as in `600/minute`.")
+    work_rate: Rate = Field(
         "120/minute", description="Requests to start, retry or resume jobs allowed per caller, over all processes."
     )
 
@@ -114,23 +117,6 @@ class AppSettings(WorkerSettings):
     @classmethod
     def complete_url(cls, url: str) -> str:
         return url if "://" in url else f"http://{url}"
-
-    @field_validator("root_path")
-    @classmethod
-    def check_root_path(cls, path: str) -> str:
-        return read_root_path(path)
-
-    @field_validator("cors_origins")
-    @classmethod
-    def check_origins(cls, origins: str) -> str:
-        read_origins(origins)
-        return origins
-
-    @field_validator("allowed_hosts")
-    @classmethod
-    def check_names(cls, names: str) -> str:
-        read_names(names)
-        return names
 
     @field_validator("forwarded_allow_ips")
     @classmethod
@@ -146,12 +132,6 @@ class AppSettings(WorkerSettings):
         if keys is not None:
             Keyring.parse(keys.get_secret_value())
         return keys
-
-    @field_validator("read_rate", "work_rate")
-    @classmethod
-    def check_rate(cls, rate: str) -> str:
-        read_frequency(rate)
-        return rate
 
     @model_validator(mode="after")
     def check_reading(self) -> Self:

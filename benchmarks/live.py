@@ -1,8 +1,9 @@
 """Cost of what a running job shows between two epochs.
 
-`python -m benchmarks.live epochs --rounds 3 --examples 6000` measures the duration of epochs with `ACGAN_LIVE`
-on and off, in turn, for both recipes. `python -m benchmarks.live followers --followers 50 --seconds 20` measures the
-latency of `/livez` while 50 followers of a run read its event stream and, after each event, `GET /jobs/{id}/live`.
+`python -m benchmarks.live epochs --rounds 3 --examples 6000` measures the duration of epochs with `ACGAN_LIVE` on and
+off, in turn, for both recipes, and the time that the training thread spends in live reports.
+`python -m benchmarks.live followers --followers 50 --seconds 20` measures the latency of `/livez` while 50 followers of
+a run read its event stream and, after each event, `GET /jobs/{id}/live`.
 """
 
 import argparse
@@ -15,7 +16,10 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import httpx2
 
@@ -24,6 +28,7 @@ from benchmarks.records import accept, ask_desk
 from benchmarks.redis_server import RedisServer
 from models.config import TrainingConfig
 from models.records import Loss, Progress
+from worker.handlers.live_report import LiveReport
 from worker.jobs.client import Order
 from worker.jobs.consumer import Claim, JobConsumer
 from worker.jobs.live import LiveWriter, RecentLosses, Sample
@@ -40,16 +45,36 @@ def measure_epochs(url: str, folder: Path, rounds: int, examples: int) -> None:
     """Print the median seconds of an epoch's training and test, with and without live losses and samples."""
     for recipe in ("seed", "sharp"):
         seconds: dict[bool, list[float]] = {True: [], False: []}
+        shares = []
         for _ in range(rounds):
             for shows in (True, False):
                 settings = WorkerSettings(redis_url=url, home=folder, live=shows, judge=False)
                 config = TrainingConfig(
                     recipe=recipe, epochs=1, dataset="printed", train_examples=examples, test_examples=100
                 )
-                seconds[shows].append(run_epoch(settings, config))
+                with timed_reports() as reports:
+                    seconds[shows].append(run_epoch(settings, config))
+                if shows:
+                    shares.append(sum(reports) / seconds[shows][-1])
         on, off = (statistics.median(seconds[shows]) for shows in (True, False))
         each = {("on" if shows else "off"): [round(one, 2) for one in found] for shows, found in seconds.items()}
-        sys.stdout.write(f"{recipe}: on {on:.2f} s, off {off:.2f} s, {100 * (on / off - 1):+.2f} %; {each}\n")
+        share = f"live reports take {100 * statistics.median(shares):.2f} %"
+        sys.stdout.write(f"{recipe}: on {on:.2f} s, off {off:.2f} s, {100 * (on / off - 1):+.2f} %; {share}; {each}\n")
+
+
+@contextmanager
+def timed_reports() -> Iterator[list[float]]:
+    """Collect the seconds that each live report takes in the training thread."""
+    taken: list[float] = []
+    add = LiveReport.add_live
+
+    def timed(report: LiveReport, progress: Progress) -> None:
+        started = time.perf_counter()
+        add(report, progress)
+        taken.append(time.perf_counter() - started)
+
+    with mock.patch.object(LiveReport, "add_live", timed):
+        yield taken
 
 
 def run_epoch(settings: WorkerSettings, config: TrainingConfig) -> float:

@@ -17,6 +17,7 @@ NAMES = {
     "AsyncTransport": "Transport",
     "AsyncTrainingData": "TrainingDataCalls",
     "AsyncEvaluations": "Evaluations",
+    "AsyncExploration": "Exploration",
     "AsyncWeights": "Weights",
     "AsyncBaseTransport": "BaseTransport",
     "AsyncIterator": "Iterator",

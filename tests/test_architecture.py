@@ -18,7 +18,14 @@ BESIDE = sorted(path for folder in ("client", "tests", "benchmarks") for path in
 
 @pytest.mark.parametrize(
     "module",
-    ["worker.tasks", "app.cli", "acgan_client", "worker.jobs.client", "models.registry.store", "models.config"],
+    [
+        "worker.tasks",
+        "app.cli.application",
+        "acgan_client",
+        "worker.jobs.client",
+        "models.registry.store",
+        "models.config",
+    ],
 )
 def test_modules_that_start_quickly_or_fork_load_no_torch(module: str) -> None:
     loaded = f"import {module}, sys; sys.exit('torch' in sys.modules)"
@@ -32,7 +39,7 @@ import sys, time
 started, pauses = time.monotonic(), []
 time.sleep, time.monotonic = pauses.append, lambda: started + sum(pauses)  # a pause passes at once
 from app.cli import main
-import app.cli.tables, app.cli.progress  # what is loaded once a service has answered
+import app.cli.display.tables, app.cli.display.progress  # what is loaded once a service has answered
 try:
     main()
 finally:

@@ -1,12 +1,13 @@
 """Settings of the worker. The only module of this package that reads the environment."""
 
 import contextlib
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
-from pydantic import AliasChoices, ByteSize, Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, AliasChoices, ByteSize, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.atomic_files import make_private, remove_old_temporary
@@ -79,6 +80,16 @@ def _number(database: str) -> str:
     return str(int(database))
 
 
+def readable_by(read: Callable[[str], object]) -> AfterValidator:
+    """Return the validator of a text that `read` must be able to parse. The setting stays the text."""
+
+    def check(text: str) -> str:
+        read(text)
+        return text
+
+    return AfterValidator(check)
+
+
 def is_installed(module: str) -> bool:
     try:
         return find_spec(module) is not None
@@ -100,7 +111,7 @@ class WorkerSettings(BaseSettings):
     )
 
     home: Path = Field(Path(".acgan"), description="Folder for checkpoints, the embedded Redis and caches.")
-    redis_url: str = Field(
+    redis_url: Annotated[str, AfterValidator(normalize_address)] = Field(
         "redis://127.0.0.1:6379/0",
         description="Redis or Valkey, 7 or newer: `redis://`, `rediss://` (TLS), or `unix://` and a path. If it is "
         "not set, `acgan up` starts a Redis.",
@@ -173,7 +184,7 @@ class WorkerSettings(BaseSettings):
         "names.",
     )
     device: str = Field("auto", description="Device for training and drawing: `auto`, `cpu`, `cuda` or `cuda:1`.")
-    report_to: str = Field(
+    report_to: Annotated[str, readable_by(read_trackers)] = Field(
         "",
         description="Experiment trackers that receive the figures of each epoch, separated by spaces or commas: "
         "`tensorboard`, `mlflow`.",
@@ -184,13 +195,7 @@ class WorkerSettings(BaseSettings):
         description="Address of the MLflow server. If it is not set, runs are written to `mlruns` in the home.",
     )
 
-    @field_validator("report_to")
-    @classmethod
-    def check_trackers(cls, names: str) -> str:
-        read_trackers(names)
-        return names
-
-    webhook_hosts: str = Field(
+    webhook_hosts: Annotated[str, readable_by(read_webhook_hosts)] = Field(
         "",
         description="Host names and IP addresses to which a request may send a message at its job's end, separated by "
         "spaces or commas. If this is empty, no messages are sent.",
@@ -202,12 +207,6 @@ class WorkerSettings(BaseSettings):
     webhook_ca: Path | None = Field(
         None, description="File with the certificates (PEM) that sign those of the receivers, instead of the system's."
     )
-
-    @field_validator("webhook_hosts")
-    @classmethod
-    def check_webhook_hosts(cls, hosts: str) -> str:
-        read_webhook_hosts(hosts)
-        return hosts
 
     @field_validator("webhook_secret")
     @classmethod
@@ -236,11 +235,6 @@ class WorkerSettings(BaseSettings):
                 '`echo "whsec_$(openssl rand -base64 32)"` makes a secret'
             )
         return self
-
-    @field_validator("redis_url")
-    @classmethod
-    def check_redis_url(cls, url: str) -> str:
-        return normalize_address(url)
 
     @field_validator("store", mode="before")
     @classmethod

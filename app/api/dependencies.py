@@ -12,6 +12,7 @@ from structlog.contextvars import bind_contextvars
 
 from app.api.dataset_archives import ArchiveLimits
 from app.api.event_stream import Events
+from app.api.exploration.training_images import TrainingImagesCache
 from app.api.training_data_previews import Previews
 from app.api.uploads.receiving import Uploads
 from app.inference.service import InferenceService, ModelManager
@@ -27,7 +28,7 @@ from models.synthesis.order import DatasetOrder
 from worker.jobs.client import JobClient, JobNotFound
 from worker.jobs.listing import read_unfinished, read_unfinished_datasets
 from worker.jobs.lists.catalog import JobCatalog
-from worker.jobs.model import JOB_ID_PATTERN, Job
+from worker.jobs.model import JOB_ID_PATTERN, Job, JobKind
 from worker.observability.background_loops import Supervisor
 
 
@@ -44,6 +45,7 @@ class Services(NamedTuple):
     uploads: Uploads
     archives: ArchiveLimits
     previews: Previews
+    training_images: TrainingImagesCache
     work_rate: SharedRate | None = None
     webhook_hosts: frozenset[str] = frozenset()
     judges_imports: bool = True
@@ -152,12 +154,33 @@ class DatasetNotFound(NotFound, code="dataset-not-found"):
     """No generated data set has this id."""
 
 
+class EvaluationNotFound(NotFound, code="evaluation-not-found"):
+    """No evaluation has this id, or it has no result yet."""
+
+
+WHAT: dict[type[NotFound], str] = {
+    JobNotFound: "job",
+    DatasetNotFound: "data set",
+    EvaluationNotFound: "evaluation",
+}
+
+
 def checked(job_id: str, missing: type[NotFound] = JobNotFound) -> str:
-    """Raises JobNotFound, or DatasetNotFound as `missing`, if this does not have the form of an id."""
+    """Raises `missing` if this does not have the form of an id."""
     if not re.match(JOB_ID_PATTERN, job_id):
-        what = "job" if missing is JobNotFound else "data set"
-        raise missing(f"there is no {what} {job_id[:80]!r} (ids look like {EXAMPLE_ID})")
+        raise missing(f"there is no {WHAT[missing]} {job_id[:80]!r} (ids look like {EXAMPLE_ID})")
     return job_id
+
+
+async def job_of(kind: JobKind, services: Services, job_id: str, missing: type[NotFound]) -> Job:
+    """Return a job of this kind. Raises `missing` if there is none, StoreUnavailable."""
+    try:
+        job = await services.jobs.get(job_id)
+    except JobNotFound:
+        raise missing(f"there is no {WHAT[missing]} {job_id}") from None
+    if job.kind != kind:
+        raise missing(f"job {job_id} is of another kind: it is no {WHAT[missing]}")
+    return job
 
 
 IdInPath = Annotated[str, Path(examples=[EXAMPLE_ID])]
@@ -174,5 +197,12 @@ async def dataset_id(job_id: IdInPath) -> str:
     return job_id
 
 
+async def evaluation_id(job_id: IdInPath) -> str:
+    """Return the id of an evaluation, which is the id of its job."""
+    bind_contextvars(job=checked(job_id, EvaluationNotFound))
+    return job_id
+
+
 JobId = Annotated[str, Depends(job_id)]
 DatasetId = Annotated[str, Depends(dataset_id)]
+EvaluationId = Annotated[str, Depends(evaluation_id)]

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from app.cli.display.output import print_json, print_sentence
 from app.cli.errors import check_output_folder, fail, fail_on, interruptible, writing
-from app.cli.output import print_json, print_sentence
 from models.errors import InvalidInput
 from models.interop.formats import FORMATS, Form
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, get_args
 import typer
 from pydantic import SecretStr, ValidationError
 
+from app.cli.display.output import SafeConsole
 from app.cli.hints import with_hint
-from app.cli.output import SafeConsole
 from app.problems.validation_messages import but_is, reason
 from models.bounded_reading import printable
 from models.errors import AcganError

@@ -16,6 +16,7 @@ STOPPED = {
     "cancel": "the service may have received the request: see `acgan jobs`",
     "resume": "the service may have received the request: see `acgan jobs`",
     "retry": "the service may have received the request: see `acgan jobs`",
+    "label": "the service may have received the request: see `acgan jobs`",
     "front": "the service may have received the request: see `acgan jobs`",
     "serving": "the service may have received the choice: `acgan serving` prints it",
     "import": "the service may publish the generator: see `acgan checkpoints`; the same file is never published twice",

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.cli.display.output import console, print_json, print_record, print_sentence
 from app.cli.errors import fail_on, print_error, stop
-from app.cli.output import console, print_json, print_record, print_sentence
 from app.cli.service import exit_unless_succeeded, service
 from models.data.building.options import ImportOptions
 
@@ -52,7 +52,7 @@ def plain(name: str) -> str:
 
 def wait(client: "Client", job: "Job", as_json: bool) -> "Job":
     """Show the progress until the job has ended. Returns its last record."""
-    from app.cli.progress import bar
+    from app.cli.display.progress import bar
 
     try:
         with bar(console, "Images", "images/s") as shown:

@@ -85,7 +85,7 @@ class DatasetModels:
     def _look(self, wanted: Reference, role: str) -> CheckpointId:
         """Read the manifests, if a newer checkpoint was published, or the selected one deleted. Raises OSError."""
         store = self.models.store
-        newest = (store.find_latest().datasets or {}).get(wanted.name)
+        newest = store.find_latest().datasets.get(wanted.name)
         known = self._selected.get((wanted, role))
         if known and known.newest == newest and store.stands(known.checkpoint):
             return known.checkpoint

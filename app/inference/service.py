@@ -1,6 +1,7 @@
 """The only module of this package that others import. It serves digits, and knows the generators that draw them."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import anyio.to_thread
 import numpy as np
@@ -53,7 +54,10 @@ FILMS_WAITING = 8  # an animation takes a few hundredths of a second
 SMALL = 128  # up to this number, digits are encoded directly, which is faster than a thread
 SMALL_NUMBER = 16  # the same for the digits of a number, whose layout takes longer
 
+SEARCHES_WAITING = 8  # a search takes a few hundredths of a second, the first one of a data set a second
+
 Encode = Callable[[Samples], bytes]
+Found = TypeVar("Found")
 
 
 class InferenceService:
@@ -73,6 +77,7 @@ class InferenceService:
         self._batcher = Batcher(threads, settings.drawing_wait_seconds, self._target, supervisor)
         self._styles = StyleBanks(self._batcher, cached + 1)  # of the served generator and those in memory
         self._films = BoundedExecutor(FILMS_WAITING)
+        self._searches = BoundedExecutor(SEARCHES_WAITING, "nearest training images")
         self._timeline = EpochTimeline(store, device)
 
     async def start(self, supervisor: Supervisor) -> None:
@@ -172,6 +177,10 @@ class InferenceService:
     async def draw_epochs(self, epochs: Sequence[Manifest], label: int, seed: int, index: int) -> np.ndarray:
         """Draw one image with each epoch: uint8 (epochs, 28, 28). Raises Busy, CheckpointDamaged."""
         return await self._timeline.draw(epochs, label, seed, index)
+
+    async def search(self, work: Callable[[], Found]) -> Found:
+        """Search training images in a thread of its own, one search at a time. Raises Busy, and any error of `work`."""
+        return await self._searches.make(work)
 
     # ----------------------------------------------------------------------------
     # Metrics.

@@ -66,7 +66,7 @@ class TargetFinder:
         if latest.trouble:
             problems.append(latest.trouble)
         self.read_choice(problems)
-        self.published = latest.datasets or {}
+        self.published = latest.datasets
         self.dataset = self._dataset(served)
         self._follow_best(self.published.get(self.dataset), problems)
         return Target(self._wanted(latest, served, problems), problems)

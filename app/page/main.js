@@ -10,8 +10,8 @@ const PARTS = {
   runs: ["parts/canvas", "parts/run_row"],
   run: ["parts/chart", "parts/curves", "parts/canvas", "parts/live", "views/runs"],
   compare: ["parts/chart", "parts/curves", "parts/canvas", "views/runs"],
-  draw: ["parts/canvas", "parts/digit", "common/keys"],
-  play: ["parts/canvas"],
+  draw: ["parts/canvas", "parts/digit", "parts/explore", "parts/neighbours", "parts/options", "common/keys"],
+  play: ["parts/canvas", "parts/options"],
   checkpoints: ["common/downloads", "views/evaluation"],
   training_data: ["parts/canvas", "parts/previews", "common/upload", "common/tar", "views/new_run"],
 };

@@ -105,8 +105,4 @@ class DatasetList(BaseModel):
 
     @classmethod
     def of(cls, page: list[DatasetView | UnreadableJobView], more: bool, query: JobsQuery) -> "DatasetList":
-        following = None
-        if more:
-            status = f"&status={query.status}" if query.status else ""
-            following = f"/datasets?limit={query.limit}{status}&before={page[-1].id}"
-        return cls(datasets=page, next=following)
+        return cls(datasets=page, next=query.page_after("/datasets", page[-1].id) if more else None)

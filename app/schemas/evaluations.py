@@ -97,9 +97,4 @@ class EvaluationList(BaseModel):
     def of(
         cls, page: list[EvaluationView | UnreadableJobView], more: bool, query: EvaluationsQuery
     ) -> "EvaluationList":
-        following = None
-        if more:
-            status = f"&status={query.status}" if query.status else ""
-            checkpoint = f"&checkpoint={query.checkpoint}" if query.checkpoint else ""
-            following = f"/evaluations?limit={query.limit}{status}{checkpoint}&before={page[-1].id}"
-        return cls(evaluations=page, next=following)
+        return cls(evaluations=page, next=query.page_after("/evaluations", page[-1].id) if more else None)

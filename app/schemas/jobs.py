@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 from urllib.parse import urlencode
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.schemas.links import Link
 from models.config import WHOLE, TrainingConfig
 from models.data.catalog import DATASETS, DIGITS
 from models.data.reference import name_of
 from models.records import Record
+from worker.jobs.client import JobNotFound
 from worker.jobs.codec import AnyJob, UnreadableJob
 from worker.jobs.lists.catalog import Labels, Selection, Sort
 from worker.jobs.model import EpochRecord, Job, JobKind, JobStatus, RunsOn
@@ -21,6 +22,7 @@ HIDDEN = (  # control characters, line and paragraph separators, and marks that 
     "\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069"
 )
 CLEAN = f"^[^{HIDDEN}]*$"
+CLEAN_LINES = f"^([\\t\\n]|[^{HIDDEN}])*$"
 
 
 def clean(label: str) -> str | None:
@@ -170,6 +172,12 @@ class JobsQuery(BaseModel):
     def shorten(self, job: AnyJob) -> AnyJob:
         return job.model_copy(update={"epochs": job.epochs[-1:]}) if self.epochs == "last" else job
 
+    def page_after(self, path: str, last: str, **position: str) -> str:
+        """Return the address of the next page: the same query, after the job `last`."""
+        given = self.model_dump(mode="json", exclude_defaults=True, exclude={"limit", "before", "at"})
+        named = {name: str(value).lower() if isinstance(value, bool) else value for name, value in given.items()}
+        return f"{path}?" + urlencode({"limit": self.limit, **named, "before": last, **position})
+
 
 class AnyJobsQuery(JobsQuery):
     kind: JobKind = Field(
@@ -196,24 +204,21 @@ class AnyJobsQuery(JobsQuery):
         None, description="Position of `before` when the previous page was made; `next` contains it."
     )
 
-    @model_validator(mode="after")
-    def check_position(self) -> "AnyJobsQuery":
-        is_number = self.at is None or self.sort == "name" or re.fullmatch(r"-?[0-9]{1,19}", self.at)
-        if not is_number or (self.at is not None and self.before is None):
-            raise ValueError("`at` should be as `next` of the previous page has it, with the same `sort` and `before`")
-        return self
-
     @property
     def selection(self) -> Selection:
+        """Raises JobNotFound if no list with this order has the position `at`."""
+        is_number = self.at is None or self.sort == "name" or re.fullmatch(r"-?[0-9]{1,19}", self.at)
+        if not is_number or (self.at is not None and self.before is None):
+            raise JobNotFound(
+                "this list has no such position: `at` should be as `next` of the previous page has it, with the same "
+                "`sort` and `before`"
+            )
         chosen = self.model_dump(include={"limit", "status", "sort", "search", "tag", "archived", "before", "at"})
         return Selection(kind=self.kind, only_last_epoch=self.epochs == "last", **chosen)
 
     def following(self, last: str, at: str | None) -> str:
-        """Return the address of the next page."""
-        given = self.model_dump(mode="json", exclude_defaults=True, exclude={"limit", "before", "at"})
-        named = {name: str(value).lower() if isinstance(value, bool) else value for name, value in given.items()}
-        position = {} if at is None or self.sort == "newest" else {"at": at}
-        return "/jobs?" + urlencode({"limit": self.limit, **named, "before": last, **position})
+        """Return the address of the next page of jobs."""
+        return self.page_after("/jobs", last, **({} if at is None or self.sort == "newest" else {"at": at}))
 
 
 # ----------------------------------------------------------------------------
@@ -242,7 +247,9 @@ class JobLabels(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: Label | None = Field(None, description="Null or a blank name removes it.")
-    notes: Annotated[str, Field(max_length=2000), AfterValidator(clean_notes)] = ""
+    notes: Annotated[
+        str, Field(max_length=2000, json_schema_extra={"pattern": CLEAN_LINES}), AfterValidator(clean_notes)
+    ] = ""
     tags: Annotated[list[Tag], Field(max_length=10), AfterValidator(distinct)] = []
     archived: bool = False
 

@@ -14,6 +14,7 @@ ROUTES = frozenset(
         "datasets",
         "digits",
         "docs",
+        "evaluations",
         "images",
         "jobs",
         "livez",

@@ -29,6 +29,7 @@ from acgan_client.errors import (
     WaitTimeout,
 )
 from acgan_client.evaluation_records import Evaluation
+from acgan_client.exploration import DrawnNeighbours, DrawnTraversal
 from acgan_client.following import Change
 from acgan_client.pictures import Drawn, DrawnNumber, Picture
 from acgan_client.records import Dataset, Epoch, Job, JobStatus, TrainingConfig, UnreadableJob
@@ -43,7 +44,9 @@ __all__ = [
     "Conflict",
     "Dataset",
     "Drawn",
+    "DrawnNeighbours",
     "DrawnNumber",
+    "DrawnTraversal",
     "Epoch",
     "Evaluation",
     "ImportedCheckpoint",

@@ -58,12 +58,13 @@ def load_dataset(
     cache: Path,
     mnist_mirrors: Sequence[str] | None = None,
     read_stored: ReadStored | None = None,
+    downloads: bool = True,
 ) -> Dataset:
     """Load the data set that `config` names, cut to its first `train_examples` and `test_examples`.
 
     `cache` has a folder for each data set, or for the archive of several. `mnist_mirrors` replaces the catalog's
     mirrors of MNIST. `read_stored` returns the images and labels of both splits, and the names of the classes, of a
-    data set that a user brought.
+    data set that a user brought. Without `downloads`, only the files of this machine are read.
 
     Raises:
         DatasetUnavailable: if it cannot be read or downloaded.
@@ -77,7 +78,8 @@ def load_dataset(
         splits, classes = read_stored(name)
     elif data.files:
         mirrors = data.mirrors if mnist_mirrors is None or name != "mnist" else mnist_mirrors
-        splits = load_idx(data, data_dir, cache / (data.archive.name if data.archive else name), mirrors)
+        place = cache / (data.archive.name if data.archive else name)
+        splits = load_idx(data, data_dir, place, mirrors, downloads)
     else:
         wanted = config.train_examples, config.test_examples
         train, test = (size if most is None else min(most, size) for most, size in zip(wanted, data.sizes, strict=True))

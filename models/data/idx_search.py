@@ -33,7 +33,7 @@ from models.bounded_reading import (
     read_head,
 )
 from models.data.catalog import DATASETS, Archive, IdxFile
-from models.data.idx import IDX, idx_header
+from models.data.idx import ArrayHeader, idx_header, idx_header_of
 from models.data.idx_archive import is_archive, read_members, zip_faults
 
 UNPACKED_LIMIT = 48_100_000  # bytes; a file of 60,000 images has 47,040,016, and gzip adds less than the margin
@@ -201,16 +201,10 @@ def _owner(digests: list[str]) -> str | None:
     return None
 
 
-class ArrayHeader(NamedTuple):
-    shape: tuple[int, ...]
-    start: int  # of the elements, in bytes
-
-
 def _array_header(head: bytes) -> ArrayHeader | None:
     """Parse the header of an IDX file or a NumPy array of unsigned bytes; None for anything else."""
-    if head.startswith(IDX) and len(head) >= 4 and head[3] in (1, 3) and len(head) >= 4 + 4 * head[3]:
-        start = 4 + 4 * head[3]
-        return ArrayHeader(tuple(int.from_bytes(head[at : at + 4], "big") for at in range(4, start, 4)), start)
+    if (header := idx_header_of(head)) is not None:
+        return header
     if not head.startswith(NPY):
         return None
     file = io.BytesIO(head)

@@ -35,13 +35,14 @@ class DatasetUnavailable(NotFound, code="training-data-unavailable"):
 
 
 def load_idx(
-    data: TrainingData, data_dir: Path | None, cache: Path, mirrors: Sequence[str]
+    data: TrainingData, data_dir: Path | None, cache: Path, mirrors: Sequence[str], downloads: bool = True
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Find the four files of `data` and verify their checksums.
 
     If the user named a folder and it is not empty, only that folder is used: a folder with other training data is an
     error, not a reason to use the cache or a mirror. But a folder for MNIST, in which no file can be meant for `data`,
-    counts as empty for data other than MNIST. `mirrors` replaces the addresses of `data`, if it has no archive.
+    counts as empty for data other than MNIST. `mirrors` replaces the addresses of `data`, if it has no archive. Without
+    `downloads`, files that are neither in the folder nor in the cache are missing.
 
     Returns:
         uint8 train images (N, 28, 28), train labels (N,), test images (M, 28, 28), test labels (M,).
@@ -52,7 +53,7 @@ def load_idx(
     files = None if data_dir is None else _from_named_folder(data, data_dir)
     if files is None:
         place = "ACGAN_DATA_DIR (not set)" if data_dir is None else f"ACGAN_DATA_DIR={printable(data_dir)} (empty)"
-        files = _from_cache_or_mirrors(data, place, cache, mirrors)
+        files = _from_cache_or_mirrors(data, place, cache, mirrors if downloads else (), downloads)
     train_images, train_labels, test_images, test_labels = (
         _read(name, file, files.pop(name)) for name, file in data.files.items()
     )
@@ -132,10 +133,12 @@ def _missing(data: TrainingData, found: Collection[str]) -> str:
     return ", ".join(name for name in data.files if name not in found)
 
 
-def _from_cache_or_mirrors(data: TrainingData, place: str, cache: Path, mirrors: Sequence[str]) -> dict[str, bytes]:
+def _from_cache_or_mirrors(
+    data: TrainingData, place: str, cache: Path, mirrors: Sequence[str], downloads: bool
+) -> dict[str, bytes]:
     """Return the four files, each from the cache, or downloaded to it. Raises DatasetUnavailable."""
     if data.archive is not None:
-        return _from_cached_archive(data, data.archive, place, cache)
+        return _from_cached_archive(data, data.archive, place, cache, downloads)
     reason = "the files are not there"
     search = Search()
     try:
@@ -181,11 +184,15 @@ def _from_mirrors(cache: Path, name: str, file: IdxFile, mirrors: Sequence[str])
     raise OSError("; ".join(errors) or "there are none")
 
 
-def _from_cached_archive(data: TrainingData, archive: Archive, place: str, cache: Path) -> dict[str, bytes]:
+def _from_cached_archive(
+    data: TrainingData, archive: Archive, place: str, cache: Path, downloads: bool
+) -> dict[str, bytes]:
     """Return the four files of an archive from the cache, or download the archive. Raises DatasetUnavailable."""
     members = stored_members(data.files, cache)
     try:
         if len(members) < len(data.files):
+            if not downloads:
+                raise DownloadFailed("it is not downloaded")
             _download_archive(archive, cache)
             members = stored_members(data.files, cache)
         limit = unpacked_limit(data.files)

@@ -168,10 +168,11 @@ class Evaluator:
         """Measure how much the digits of each class vary, compared with real ones."""
         parts = metrics.split_by_class(seen.features, labels, self.dataset.class_count)
         groups = metrics.split_by_class(resampling.groups_of(labels), labels, self.dataset.class_count)
-        ratios, without = list[float](), list[list[float]]()
+        ratios, changed = list[float](), list[Tensor]()
         for features, group, theirs in zip(parts, groups, self.judge.distances.tolist(), strict=True):
             ratios.append(metrics.mean_distance(features) / theirs)
-            without.append((resampling.distances_without(features, group, self.check) / theirs).tolist())
+            changed.append(resampling.distances_without(features, group, self.check) / theirs)
+        without = torch.stack(changed).cpu().tolist()  # one transfer from a GPU
         mean = sum(ratios) / len(ratios)
         means = [sum(each) / len(each) for each in zip(*without, strict=True)]
         return {

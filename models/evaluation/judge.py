@@ -57,7 +57,7 @@ def train_judge(dataset: Dataset, role: Role, check: Check = lambda: None) -> Ju
     `check` is called before each batch; what it raises ends the training.
     """
     student = Classifier(role, dataset.class_count)
-    classifier.train(student, dataset.train_images, dataset.train_labels, SEEDS[role], check=check)
+    classifier.train(student, dataset.train_images, dataset.train_labels, seed=SEEDS[role], check=check)
     return with_real(student, role, dataset, check)
 
 

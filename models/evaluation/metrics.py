@@ -106,6 +106,20 @@ def nearest(of: Tensor, among: Tensor, check: Check = go_on) -> tuple[Tensor, Te
     return torch.cat([each.values for each in found]), torch.cat([each.indices for each in found])
 
 
+def nearest_few(of: Tensor, among: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Find the k nearest rows of (M, F) to one row (F,), both uint8: distances (k,) and indices (k,), nearest first.
+
+    The distance is that of `nearest`. It is computed without a matrix product, so that of equal rows is exactly 0; of
+    rows at the same distance, the first comes first. ROWS rows are in memory as float32 at once.
+    """
+    one = of[None].float()
+    parts = [
+        torch.cdist(one, rows.float(), compute_mode="donot_use_mm_for_euclid_dist")[0] for rows in among.split(ROWS)
+    ]
+    found = torch.cat(parts).sort(stable=True)
+    return found.values[:k], found.indices[:k]
+
+
 def confusion(labels: Tensor, recognised: Tensor, classes: int) -> Tensor:
     """Count requested labels (rows) against recognised classes (columns): int64 (K, K)."""
     return _count(labels.long() * classes + recognised.long(), classes**2).view(classes, -1)
@@ -114,7 +128,7 @@ def confusion(labels: Tensor, recognised: Tensor, classes: int) -> Tensor:
 def split_by_class(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, ...]:
     """Split features (N, F) by class into K tensors (n, F) that keep the order. Reads from the device once."""
     sizes = _count(labels.long(), classes)
-    parts: tuple[Tensor, ...] = features[labels.argsort(stable=True)].split(sizes.tolist())
+    parts: tuple[Tensor, ...] = features[labels.argsort(stable=True)].split(sizes.cpu().tolist())
     return parts
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
@@ -60,7 +61,7 @@ class CheckpointReader:
         latest = self.find_latest()
         if dataset is None:
             return latest.checkpoint
-        found = (latest.datasets or {}).get(dataset)
+        found = latest.datasets.get(dataset)
         return found and found.checkpoint
 
     def find_latest(self) -> Latest:
@@ -79,20 +80,18 @@ class CheckpointReader:
 
     def _interpret(self, pointer: bytes | None) -> Latest:
         if pointer is not None:
-            return self._completed(interpret(pointer, self.stands, self.manifests), pointer)
+            return interpret(pointer, self.stands, self.manifests, partial(self._newest_of_each, pointer))
         found = newest(self.manifests())
         trouble = f"{POINTER} is missing, although checkpoints exist" if found.checkpoint else None
         return found._replace(trouble=trouble)
 
-    def _completed(self, latest: Latest, pointer: bytes) -> Latest:
-        """Add the newest checkpoint of each data set if an earlier version wrote the pointer."""
-        if latest.datasets is not None:
-            return latest
+    def _newest_of_each(self, pointer: bytes) -> Mapping[str, Newest]:
+        """Return the newest checkpoint of each data set, for a pointer of an earlier version."""
         known, datasets = self._upgraded
         # Found once: a process that follows publications reads the pointer every second.
         if known != pointer or not all(self.stands(each.checkpoint) for each in datasets.values()):
-            self._upgraded = pointer, newest(self.manifests()).datasets or {}
-        return latest._replace(datasets=self._upgraded[1])
+            self._upgraded = pointer, newest(self.manifests()).datasets
+        return self._upgraded[1]
 
     def manifests(self, job: str | None = None) -> list[Manifest]:
         """Return the manifests of all usable checkpoints, of one job or of all, oldest first."""

@@ -67,17 +67,16 @@ class Latest(NamedTuple):
     trouble: str | None = None
     published_at: datetime | None = None
     foreign: bool = False  # another version wrote the pointer: it is not replaced
-    datasets: Mapping[str, Newest] | None = None  # by name; None if an earlier version wrote the pointer
+    datasets: Mapping[str, Newest] = {}  # by name
 
     def pointer(self, number: int | None) -> Pointer:
         """Return the pointer to the same checkpoints, with this counter."""
-        datasets = self.datasets
         return Pointer(
             checkpoint=None if self.checkpoint is None else str(self.checkpoint),
             published_at=self.published_at,
             number=number,
             job_number=self.order and self.order.job_number,
-            datasets=None if datasets is None else {name: datasets[name].pointer() for name in sorted(datasets)},
+            datasets={name: each.pointer() for name, each in sorted(self.datasets.items())},
         )
 
     def moved(self, manifest: Manifest, number: int) -> Pointer:
@@ -85,8 +84,8 @@ class Latest(NamedTuple):
         if manifest.refused is not None:
             return self.pointer(number)
         name, moved = manifest.dataset_name, self
-        known = (self.datasets or {}).get(name)
-        if self.datasets is not None and (known is None or manifest.order > known.order):
+        known = self.datasets.get(name)
+        if known is None or manifest.order > known.order:
             moved = moved._replace(datasets={**self.datasets, name: Newest.of(manifest)})
         if self.order is None or manifest.order > self.order:
             moved = moved._replace(
@@ -101,20 +100,23 @@ def newest(manifests: Iterable[Manifest]) -> Latest:
     number = max((max(each.number or 0, each.job_number or 0) for each in found), default=0)
     servable = sorted((each for each in found if each.refused is None), key=lambda each: each.order)
     if not servable:
-        return Latest(number=number, datasets={})
+        return Latest(number=number)
     last, datasets = servable[-1], {each.dataset_name: Newest.of(each) for each in servable}
     return Latest(last.checkpoint, last.order, number, published_at=last.created_at, datasets=datasets)
 
 
 def interpret(
-    data: bytes, stands: Callable[[CheckpointId], bool], manifests: Callable[[], Iterable[Manifest]]
+    data: bytes,
+    stands: Callable[[CheckpointId], bool],
+    manifests: Callable[[], Iterable[Manifest]],
+    newest_of_each: Callable[[], Mapping[str, Newest]],
 ) -> Latest:
-    """Parse a pointer. `manifests` is called only if the pointer is damaged."""
+    """Parse a pointer. `manifests` is called only if it is damaged, `newest_of_each` if an earlier version wrote it."""
     try:
         pointer = parse(data, Pointer, POINTER)
         checkpoint = None if pointer.checkpoint is None else _parse_id(pointer.checkpoint)
-        datasets = None if pointer.datasets is None else {n: _newest(each) for n, each in pointer.datasets.items()}
-        for named in {checkpoint, *(each.checkpoint for each in (datasets or {}).values())}:
+        datasets = {name: _newest(each) for name, each in (pointer.datasets or {}).items()}
+        for named in {checkpoint, *(each.checkpoint for each in datasets.values())}:
             if named is not None and not stands(named):
                 raise FileDamaged(f"{POINTER} names {named}, which does not exist")
     except FileInvalid as error:
@@ -122,6 +124,8 @@ def interpret(
         found = newest(manifests())
         number = max(found.number or 0, number_of(data))  # deleted checkpoints keep their numbers
         return found._replace(trouble=str(error), foreign=foreign, number=number)
+    if pointer.datasets is None:
+        datasets = dict(newest_of_each())
     order = checkpoint and Order(pointer.job_number or 0, *checkpoint)
     return Latest(checkpoint, order, pointer.number, published_at=pointer.published_at, datasets=datasets)
 

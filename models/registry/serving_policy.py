@@ -98,7 +98,7 @@ def drawn_dataset(choice: ServingPolicy, published: Collection[str]) -> str:
 
 def newest_drawn(store: CheckpointStore) -> CheckpointId | None:
     """Return the newest checkpoint to serve if no policy was chosen; None if nothing was published for digits."""
-    newest = store.find_latest().datasets or {}
+    newest = store.find_latest().datasets
     found = newest.get(drawn_dataset(ServingPolicy(), newest))
     return found and found.checkpoint
 
@@ -123,8 +123,4 @@ def best_of(manifests: Iterable[Manifest], dataset: str) -> CheckpointId | None:
     judged = [
         each for each in servable if FIGURE in each.metrics and last and each.config.dataset == last.config.dataset
     ]
-    return min(judged, key=_figure).checkpoint if judged else None
-
-
-def _figure(manifest: Manifest) -> float:
-    return manifest.metrics[FIGURE]
+    return min(judged, key=lambda each: each.metrics[FIGURE]).checkpoint if judged else None

@@ -7,14 +7,15 @@
 A version is placed atomically, verified when it is read, and never changed: other content is a new version.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.bounded_reading import FileDamaged, FileInvalid
 from models.config import TrainingConfig
+from models.data.building.built import Arrays, Built, OptionValues
 from models.data.catalog import DATASETS
 from models.data.reference import NAME, Reference, name_of
 from models.errors import Conflict, InvalidInput, NotFound
@@ -25,8 +26,6 @@ from models.version import code_version
 
 if TYPE_CHECKING:  # commands that only ask a service do not load it
     import numpy as np
-
-    from models.data.building.built import Built
 
 PLACE = "training-data"  # in the store: like the folder of a job, but never one
 PREVIEW = "preview.png"
@@ -47,15 +46,6 @@ class InvalidName(InvalidInput, code="training-data-name-invalid"):
     """This cannot be a name of training data."""
 
 
-class Splits(NamedTuple):
-    """Images are uint8 (N, 28, 28), 0 (background) to 255; labels are uint8 (N,), indices of the classes."""
-
-    train_images: "np.ndarray"
-    train_labels: "np.ndarray"
-    test_images: "np.ndarray"
-    test_labels: "np.ndarray"
-
-
 class TrainingDataManifest(BaseModel):
     """Description of one version of training data that a user brought."""
 
@@ -68,7 +58,7 @@ class TrainingDataManifest(BaseModel):
     train_counts: tuple[int, ...] = Field(description="Number of training images of each class.")
     test_counts: tuple[int, ...] = Field(description="Number of test images of each class.")
     source: str = Field("", description="What the images were read from.")
-    options: dict[str, str | int | float | None] = Field({}, description="How the images were fitted and split.")
+    options: OptionValues = Field({}, description="How the images were fitted and split.")
     warnings: list[str] = Field([], description="What was left out or is unusual, such as files that were skipped.")
     dataset_checksum: str = Field(description="SHA-256 of all images and labels, as in the manifests of checkpoints.")
     code_version: str
@@ -85,15 +75,6 @@ class TrainingDataManifest(BaseModel):
     @property
     def total_size(self) -> int:
         return sum(file.size for file in self.files.values())
-
-
-class Description(NamedTuple):
-    """What is known of training data besides its images."""
-
-    classes: Sequence[str]
-    source: str = ""
-    options: Mapping[str, str | int | float | None] = {}
-    warnings: Sequence[str] = ()
 
 
 def checked_name(name: str) -> str:
@@ -120,7 +101,8 @@ class TrainingDataStore:
 
     def references(self) -> list[Reference]:
         """Return all versions, sorted by name, then version."""
-        return sorted(_reference(folder) for folder in self.storage.folders(PLACE) if _is_reference(folder.name))
+        names = (folder.name for folder in self.storage.folders(PLACE))
+        return sorted(Reference.parse(name) for name in names if _is_reference(name))
 
     def newest(self, name: str) -> Reference | None:
         """Return the newest version of a name; None if there is none."""
@@ -188,14 +170,14 @@ class TrainingDataStore:
             raise FileDamaged(f"{name} of training data {manifest.reference} is damaged: its checksum differs")
         return data
 
-    def load(self, reference: Reference) -> tuple[TrainingDataManifest, Splits]:
+    def load(self, reference: Reference) -> tuple[TrainingDataManifest, Arrays]:
         """Read all images. Raises TrainingDataNotFound, FileInvalid, Unreadable, Unreachable."""
         from models.data.idx import read_idx
 
         manifest = self.manifest(reference)
-        return manifest, Splits(*(read_idx(self.read(manifest, name)) for name in ARRAYS))
+        return manifest, Arrays(*(read_idx(self.read(manifest, name)) for name in ARRAYS))
 
-    def read_stored(self, dataset: str) -> tuple[Splits, tuple[str, ...]]:
+    def read_stored(self, dataset: str) -> tuple[Arrays, tuple[str, ...]]:
         """Return the images and labels of a data set, and the names of its classes. Raises the errors of `load`."""
         manifest, splits = self.load(self.find(dataset))
         return splits, manifest.classes
@@ -215,32 +197,26 @@ class TrainingDataStore:
     # Writing.
 
     def publish(
-        self,
-        name: str,
-        about: Description,
-        splits: Splits,
-        checksum: str,
-        preview: bytes,
-        check: Callable[[], None] = lambda: None,
+        self, name: str, built: Built, preview: bytes, check: Callable[[], None] = lambda: None
     ) -> tuple[TrainingDataManifest, bool]:
         """Store training data as the next version of its name; if the newest version has the same content, keep that.
 
-        `checksum` is that of the images and labels (`Dataset.checksum`). Returns the manifest of the version, and
-        whether it is new. `check` is called while no one else can publish. Raises InvalidName, NameReserved, what
-        `check` raises, and OSError; then nothing is stored.
+        Returns the manifest of the version, and whether it is new. `check` is called while no one else can publish.
+        Raises InvalidName, NameReserved, what `check` raises, and OSError; then nothing is stored.
         """
         checked_name(name)
-        files = {file: _idx(array) for file, array in zip(ARRAYS, splits, strict=True)} | {PREVIEW: preview}
+        checksum, arrays = built.checksum, built.arrays
+        files = {file: _idx(array) for file, array in zip(ARRAYS, arrays, strict=True)} | {PREVIEW: preview}
         made = TrainingDataManifest(
             name=name,
             version=1,
             created_at=datetime.now(UTC),
-            classes=tuple(about.classes),
-            train_counts=_counts(splits.train_labels, len(about.classes)),
-            test_counts=_counts(splits.test_labels, len(about.classes)),
-            source=about.source,
-            options=dict(about.options),
-            warnings=list(about.warnings),
+            classes=built.classes,
+            train_counts=tuple(built.counts(arrays.train_labels)),
+            test_counts=tuple(built.counts(arrays.test_labels)),
+            source=built.source,
+            options=built.options,
+            warnings=list(built.warnings),
             dataset_checksum=checksum,
             code_version=code_version(),
             files={file: FileRecord.of(data) for file, data in files.items()},
@@ -267,11 +243,6 @@ class TrainingDataStore:
             self.storage.discard(staged)
         return manifest, is_new
 
-    def add(self, name: str, built: "Built") -> tuple[TrainingDataManifest, bool]:
-        """Store training data that were built from images. Returns and raises the same as `publish`."""
-        about = Description(built.classes, built.source, built.options, built.warnings)
-        return self.publish(name, about, Splits(*built.arrays), built.checksum, preview(built))
-
     def _next_version(self, name: str, last: Reference | None) -> int:
         """Return a version that was never used, also not by removed data. Call this only inside a step of `alone`."""
         version = 0
@@ -297,7 +268,7 @@ class TrainingDataStore:
         self.storage.alone(step)
 
 
-def preview(built: "Built") -> bytes:
+def preview(built: Built) -> bytes:
     """Return the contact sheet of the training images as PNG."""
     from models.sampling.contact_sheet import contact_sheet
     from models.sampling.png import encode_png
@@ -311,17 +282,7 @@ def _is_reference(name: str) -> bool:
     return bool(at) and version.isdecimal()
 
 
-def _reference(folder: Folder) -> Reference:
-    return Reference.parse(folder.name)
-
-
 def _idx(array: "np.ndarray") -> bytes:
     from models.data.idx import idx_header
 
     return idx_header(array.shape) + array.tobytes()
-
-
-def _counts(labels: "np.ndarray", classes: int) -> tuple[int, ...]:
-    import numpy as np
-
-    return tuple(int(count) for count in np.bincount(labels, minlength=classes))

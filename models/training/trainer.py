@@ -216,11 +216,8 @@ class Trainer:
         updates = (self.epoch - 1) * self.batches + self.iteration
         torch.manual_seed(derive_seed(self.config.seed, Purpose.AVERAGING, self.epoch, self.iteration))
         with self.compute.autocast():
-            return averaged(self.generator, self.compute.average, updates, self.latents_to_settle())
-
-    def latents_to_settle(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for _ in range(SETTLING_BATCHES):
-            yield self.compute.draw_latents(2 * self.config.batch_size)
+            latents = (self.compute.draw_latents(2 * self.config.batch_size) for _ in range(SETTLING_BATCHES))
+            return averaged(self.generator, self.compute.average, updates, latents)
 
     # ----------------------------------------------------------------------------
     # The end of an epoch (original: 'Testing for epoch'): n test images and n fakes for the discriminator, 2n fakes for

@@ -14,6 +14,7 @@ from models.networks.acgan import Generator, initialize
 from models.networks.weights import generator_from_bytes, to_bytes
 from models.registry import bundled
 from models.registry.store import GENERATOR, SAMPLES, CheckpointStore
+from models.registry.training_data import TrainingDataManifest
 from models.sampling.png import encode_png
 from tests.conftest import RunningRedis, set_environment
 from tests.models.registry.test_store import NEW, OLD, manifest
@@ -51,6 +52,14 @@ def publish_own(
     config = made.config.model_copy(update={"dataset": dataset})
     made = made.model_copy(update={"config": config, "classes": classes, "metrics": metrics or {}})
     return store.publish(made, {GENERATOR: fresh_weights(epoch, len(classes))}).id
+
+
+def publish_trained(store: CheckpointStore, job: str, data: TrainingDataManifest) -> str:
+    """Publish a generator with fresh weights that names training data of the store, and their checksum."""
+    made = manifest(job, 1)
+    config = made.config.model_copy(update={"dataset": str(data.reference)})
+    update = {"config": config, "classes": data.classes, "dataset_checksum": data.dataset_checksum}
+    return store.publish(made.model_copy(update=update), {GENERATOR: fresh_weights(1, len(data.classes))}).id
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -40,12 +40,17 @@ def service(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @contextmanager
 def visiting(browser: Browser, address: str, **options: object) -> Iterator[Page]:
-    """Open the page. On exit, checks that it logged no error and contacted no other host."""
+    """Open the page. On exit, checks that it logged no error and contacted no other host.
+
+    The option `refused` is a part of the addresses whose requests the service is expected to refuse, which the browser
+    logs. The other options are those of the browser's context.
+    """
+    refused = str(options.pop("refused", ""))
     complaints: list[str] = []
     elsewhere: list[str] = []
 
     def record_message(message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
+        if message.type in ("error", "warning") and not (refused and refused in message.location["url"]):
             complaints.append(message.text)
 
     def see(request: Request) -> None:

@@ -23,7 +23,8 @@ DESK = {"width": 1200, "height": 900}
 def test_a_clicked_digit_shows_its_address_and_a_morph_starts_from_it(
     browser: Browser, settings: AppSettings, store: CheckpointStore
 ) -> None:
-    with serving(settings) as address, visiting(browser, address, viewport=DESK) as page:
+    absent = "/neighbours"  # of digits whose training images are not on this machine
+    with serving(settings) as address, visiting(browser, address, refused=absent, viewport=DESK) as page:
         page.goto("/#/draw?label=all&n=4&seed=7")
         picture = page.get_by_role("img", name=re.compile("^4 times the digits"))
         expect(picture).to_be_visible()
@@ -40,6 +41,7 @@ def test_a_clicked_digit_shows_its_address_and_a_morph_starts_from_it(
         whole = np.load(BytesIO(page.request.get(f"{address}/digits?n=4&seed=7&format=npy").body()))
         one = np.load(BytesIO(page.request.get(f"{link}&format=npy").body()))
         assert np.array_equal(one[0], whole[index, label])
+        expect(dialog.locator("figcaption")).to_contain_text("on the machine of this service")
         assert serious(page) == []
         dialog.get_by_role("button", name="Next").click()
         expect(dialog.get_by_role("heading")).to_contain_text(f"{(expected + 1) % 10}: seed 7")
@@ -67,7 +69,7 @@ def test_every_option_of_the_api_is_in_the_permanent_link(
 
 
 def test_keys_draw_and_a_sheet_lists_them(browser: Browser, settings: AppSettings, store: CheckpointStore) -> None:
-    with serving(settings) as address, visiting(browser, address, viewport=DESK) as page:
+    with serving(settings) as address, visiting(browser, address, refused="/neighbours", viewport=DESK) as page:
         page.goto("/#/draw?label=3&n=12&seed=5")
         expect(page.get_by_role("img", name="12 times the digit 3")).to_be_visible()
         page.keyboard.press("8")

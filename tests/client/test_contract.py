@@ -37,6 +37,7 @@ from acgan_client.calls import (
     TrainingDataFields,
     WeightsOf,
 )
+from acgan_client.exploration import NeighboursQuery, TraversalQuery
 from app.main import create_app
 from app.settings import AppSettings
 from models.interop.formats import EXPORTS, FORMATS
@@ -64,6 +65,10 @@ CALLS: dict[str, Callable[[Client], Any]] = {
     "pixels": lambda client: client.pixels(7),
     "numbers": lambda client: client.numbers("42"),
     "morph": lambda client: client.morph(3, 8),
+    "neighbours": lambda client: client.neighbours(7),
+    "traversal": lambda client: client.traversal(7),
+    "image_neighbours": lambda client: client.image_neighbours("letters", "a"),
+    "image_traversal": lambda client: client.image_traversal("letters", "a"),
     "images": lambda client: client.images("letters", "a"),
     "image_pixels": lambda client: client.image_pixels("letters"),
     "training_data": lambda client: client.training_data(),
@@ -198,6 +203,10 @@ FIELDS = {
     "GET /numbers/{number}": NumbersQuery,
     "GET /morph/{first}/{last}": MorphQuery,
     "GET /jobs/{job_id}/evolution/{label}": EvolutionQuery,
+    "GET /digits/{label}/neighbours": NeighboursQuery,
+    "GET /digits/{label}/traversal": TraversalQuery,
+    "GET /images/{dataset}/{label}/neighbours": NeighboursQuery,
+    "GET /images/{dataset}/{label}/traversal": TraversalQuery,
 }
 
 

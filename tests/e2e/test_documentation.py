@@ -121,6 +121,7 @@ class Reader:
         )
         result = result.replace("run/params_generator_epoch_100", "run/params_generator_epoch_001")
         result = re.sub(r"import-keras (DIR|FOLDER)", f"import-keras --dataset printed {self.folder / 'seeds'}", result)
+        result = result.replace("training-data add NAME PATH", "training-data add pictures pictures.zip")
         return result.replace("CHECKPOINT", self.checkpoint)
 
     def job_for(self, text: str) -> str:
@@ -152,6 +153,8 @@ class Reader:
             self.publish_optdigits()
         if "letters.zip" in text:
             (self.folder / "letters.zip").write_bytes(zip_of_pictures())
+        if "add NAME PATH" in text:
+            (self.folder / "pictures.zip").write_bytes(zip_of_pictures())
         if "mine.safetensors" in text:  # the bundled one: the service has it, so nothing is published
             first = bundled.checkpoint()
             assert first, "the package has no generator"

@@ -47,7 +47,7 @@ def without_wording(node: Any, names_are_data: bool = False) -> Any:
 
 def commands() -> dict[str, Any]:
     """Each command with its arguments and options, as `--help` lists them."""
-    from app.cli import cli
+    from app.cli.application import cli
 
     return {name: [parameter(each) for each in command.params] for name, command in sorted(leaves(cli).items())}
 

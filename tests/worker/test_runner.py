@@ -7,6 +7,7 @@ import pytest
 
 from models.config import TrainingConfig
 from models.data.building.order import TrainingDataOrder
+from models.evaluation.evaluation_records import EvaluationOrder
 from models.registry import bundled
 from models.synthesis.order import DatasetOrder
 from tests.worker.conftest import Ask
@@ -21,6 +22,9 @@ ORDERS = {
     JobKind.TRAINING: Order(TrainingConfig()),
     JobKind.TRAINING_DATA: Order(
         TrainingConfig(), dataset=TrainingDataOrder(name="letters", size=1, sha256=hashlib.sha256(b"x").hexdigest())
+    ),
+    JobKind.EVALUATION: Order(
+        TrainingConfig(), dataset=EvaluationOrder(checkpoint=str(bundled.checkpoint()), effort="quick")
     ),
     JobKind.DATASET: Order(TrainingConfig(), dataset=DatasetOrder(checkpoint=str(bundled.checkpoint()))),
 }
@@ -62,9 +66,9 @@ def test_a_job_goes_to_the_handler_and_the_lists_of_its_kind(
 
 def test_a_job_of_a_kind_that_only_a_newer_version_has_is_left_alone(ask: Ask[Any], consumer: JobConsumer) -> None:
     job = ask(lambda jobs: jobs.create(ORDERS[JobKind.TRAINING]))
-    consumer.redis.hset(job_key(job.id), "kind", "evaluation")
+    consumer.redis.hset(job_key(job.id), "kind", "comparison")
     assert consumer.claim() is None
     found = ask(lambda jobs: jobs.read(job.id))
-    assert (found.kind, found.status) == ("evaluation", "queued")
+    assert (found.kind, found.status) == ("comparison", "queued")
     assert "does not understand the record" in found.trouble
     assert ask(lambda jobs: jobs.cancel(job.id)).status == "cancelled"

@@ -10,7 +10,6 @@ from typing import TypeVar
 
 from kombu.exceptions import OperationalError
 
-from models.records import Progress
 from models.synthesis.builder import make
 from models.synthesis.dataset_integrity import damage_in_store, discard_damaged
 from models.synthesis.order import DatasetOrder, Part, Provenance
@@ -19,7 +18,6 @@ from models.torch_device import describe, find_device
 from models.version import code_version
 from worker.celery_app import ShardMessage
 from worker.handlers.dataset_drawing import drawing, names_of, prepare_generator, read_generator
-from worker.jobs.errors import StoreUnavailable
 from worker.jobs.model import JobStatus
 from worker.lifecycle.context import JobContext
 from worker.lifecycle.retry import pause
@@ -159,7 +157,7 @@ def is_made(context: JobContext) -> bool:
 
 
 def reporter(context: JobContext, digits: int) -> Callable[[int], None]:
-    """Return a function that records progress after each part: as one epoch whose iterations are digits."""
+    """Return a function that records the progress in digits after each part."""
     began, first = time.monotonic(), 0
 
     def report(done: int) -> None:
@@ -168,13 +166,6 @@ def reporter(context: JobContext, digits: int) -> Callable[[int], None]:
         first = first or done
         rate = (done - first) / max(1e-3, time.monotonic() - began)
         left = (digits - done) / rate if rate else 0.0
-        progress = Progress(
-            epoch=1, epochs=1, batch=done, batches=digits, images_per_second=round(rate, 1), eta_seconds=left
-        )
-        try:
-            context.jobs.saved(context.claim, 1, done)
-            context.jobs.report(context.claim, progress)
-        except StoreUnavailable as error:  # not a reason to fail the job
-            logger.warning("job %s: its progress could not be recorded: %s", context.job.id, error)
+        context.report_items(done, digits, rate, left)
 
     return report

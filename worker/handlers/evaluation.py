@@ -11,23 +11,20 @@ from functools import partial
 from pathlib import Path
 
 from models.config import TrainingConfig
-from models.data.dataset import Dataset, load_dataset
 from models.evaluation.evaluation_picture import draw_evaluation
 from models.evaluation.evaluation_steps import StoredSteps
 from models.evaluation.evaluator import EFFORTS, Evaluator, evaluate
 from models.evaluation.judge import find_judge
 from models.evaluation.real_figures import find_real, known_real
 from models.networks.weights import generator_from_bytes
-from models.records import Progress
 from models.registry.evaluations import WORK, has_evaluation, publish_evaluation, read_evaluation
 from models.registry.storage.base import Folder
-from models.registry.store import CheckpointDamaged, Manifest
+from models.registry.store import CheckpointDamaged
 from models.sampling.sampler import prepare
 from models.torch_device import describe, find_device
 from models.training.environment import ComputeEnvironment, reset_threads
 from worker.handlers.dataset_drawing import names_of, read_generator
-from worker.handlers.training import read_stored_data
-from worker.jobs.errors import StoreUnavailable
+from worker.handlers.training import load_data
 from worker.jobs.model import JobStatus
 from worker.lifecycle.context import JobContext
 from worker.observability import tracing
@@ -55,7 +52,8 @@ def evaluate_checkpoint(context: JobContext) -> None:
         manifest, weights = context.retry_storage("the evaluation cannot start", read)
     context.record(lambda: context.jobs.record_runtime(context.claim, job.config, describe(device)))
     with tracing.span("load data"):
-        data = load_data(context, manifest).to(device)
+        all_of_it = TrainingConfig(dataset=manifest.config.dataset)  # also if the run used a part
+        data = load_data(context, all_of_it).to(device)
     generator = generator_from_bytes(weights, f"{manifest.draws} of {manifest.id}")
     names_of(manifest, generator.classes)
     report = Reporter(context)
@@ -93,13 +91,6 @@ def is_made(context: JobContext) -> bool:
     return True
 
 
-def load_data(context: JobContext, manifest: Manifest) -> Dataset:
-    """Load all of the data that the checkpoint was trained on, also if its run used a part of them."""
-    settings, config = context.settings, TrainingConfig(dataset=manifest.config.dataset)
-    read_stored = partial(read_stored_data, context)
-    return load_dataset(config, settings.data_dir, settings.cache_dir, settings.mirrors, read_stored)
-
-
 def work_folder(context: JobContext) -> Path:
     """Return the local folder of finished steps. Those of an earlier attempt are still there."""
     return context.storage.storage.workshop(Folder(context.job.id, WORK))
@@ -112,7 +103,7 @@ def drop_steps(context: JobContext, status: JobStatus) -> None:
 
 
 class Reporter:
-    """Records the progress, twice a second at most: as one epoch whose iterations are steps."""
+    """Records the progress in steps, twice a second at most."""
 
     def __init__(self, context: JobContext) -> None:
         self.context = context
@@ -133,14 +124,5 @@ class Reporter:
     def record(self, done: int) -> None:
         self.reported = time.monotonic()
         left = (self.reported - self.began) / done * (self.total - done) if done else 0.0
-        progress = Progress(
-            epoch=1, epochs=1, batch=done, batches=self.total, images_per_second=0.0, eta_seconds=round(left, 1)
-        )
-        jobs, claim = self.context.jobs, self.context.claim
-        try:
-            if done > self.saved:
-                self.saved = done
-                jobs.saved(claim, 1, done)
-            jobs.report(claim, progress)
-        except StoreUnavailable as error:  # not a reason to fail the job
-            logger.warning("job %s: its progress could not be recorded: %s", self.context.job.id, error)
+        self.context.report_items(done, self.total, 0.0, round(left, 1), done > self.saved)
+        self.saved = max(done, self.saved)

@@ -88,12 +88,13 @@ class LiveReport:
         jobs, claim = self.context.jobs, self.context.claim
         try:
             if with_live:
-                self._add_live(progress)
+                self.add_live(progress)
             jobs.report(claim, progress.model_copy(update={"phase": self.phase, "live": self.number}))
         except StoreUnavailable as error:  # not a reason to fail the run
             logger.warning("job %s: its progress could not be recorded: %s", claim.job.id, error)
 
-    def _add_live(self, progress: Progress) -> None:
+    def add_live(self, progress: Progress) -> None:
+        """Add the recent losses and a sample to the entries of the job, if they are due."""
         losses, sample = self._recent_losses(progress), self._sample(progress)
         if self.writer is not None and (losses or sample):
             self.number = self.writer.add(self.context.claim, losses, sample)

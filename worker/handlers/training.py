@@ -6,12 +6,13 @@ from functools import partial
 
 from structlog.contextvars import bind_contextvars
 
+from models.config import TrainingConfig
+from models.data.building.built import Arrays
 from models.data.dataset import Dataset, load_dataset
 from models.evaluation.epoch_snapshot import EpochSnapshot
 from models.evaluation.quality_gate import find_quality_gate, sample_count
 from models.records import Progress
 from models.registry.manifest import FenceRejected
-from models.registry.training_data import Splits
 from models.torch_device import describe, find_device
 from models.training.environment import reset_threads
 from models.training.trainer import Trainer
@@ -49,7 +50,7 @@ def train(context: JobContext) -> None:
     reset_threads()
     report_loading(context)
     with tracing.span("load data"):
-        dataset = load_data(context)
+        dataset = load_data(context, context.job.config)
     check()
     trainer = TracedTrainer(claim.job.config, dataset, device)
     context.record(lambda: jobs.record_runtime(claim, trainer.config, describe(device)))
@@ -108,14 +109,14 @@ def report_loading(context: JobContext) -> None:
         context.record(lambda: context.jobs.report(context.claim, loading))
 
 
-def load_data(context: JobContext) -> Dataset:
-    """Load the training data of the job. Raises DatasetUnavailable, TrainingDataNotFound, OSError."""
-    settings, config = context.settings, context.job.config
+def load_data(context: JobContext, config: TrainingConfig) -> Dataset:
+    """Load the training data of a run. Raises DatasetUnavailable, TrainingDataNotFound, OSError."""
+    settings = context.settings
     read_stored = partial(read_stored_data, context)
     return load_dataset(config, settings.data_dir, settings.cache_dir, settings.mirrors, read_stored)
 
 
-def read_stored_data(context: JobContext, dataset: str) -> tuple[Splits, tuple[str, ...]]:
+def read_stored_data(context: JobContext, dataset: str) -> tuple[Arrays, tuple[str, ...]]:
     """Read training data from the store, and wait while the store does not respond."""
     read = partial(context.storage.training_data.read_stored, dataset)
     return context.retry_storage("its training data cannot be read", read)

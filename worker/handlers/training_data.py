@@ -13,14 +13,12 @@ from pathlib import Path
 from models.bounded_reading import FileFault
 from models.data.building.built import Built
 from models.data.building.order import TrainingDataOrder, TrainingDataResult
-from models.records import Progress
 from models.registry.storage.base import Folder
 from models.registry.storage.uploads import WORK, checksum_of, delete_upload, fetch_upload
-from models.registry.training_data import Description, Splits, TrainingDataManifest
+from models.registry.training_data import TrainingDataManifest
 from worker.importing.process import ImportStillRuns, build_in_process
 from worker.importing.program import Request
 from worker.importing.resource_limits import ResourceLimits
-from worker.jobs.errors import StoreUnavailable
 from worker.jobs.model import JobStatus
 from worker.lifecycle.context import JobContext
 from worker.observability import tracing
@@ -94,11 +92,7 @@ def publish_held(
 ) -> tuple[TrainingDataManifest, bool]:
     """Store the training data, unless this worker has lost the job. Raises FenceRejected, OSError."""
     storage, job, fence = context.storage, context.job.id, context.claim.fence
-    about = Description(built.classes, built.source, built.options, built.warnings)
-    splits = Splits(*built.arrays)
-    return storage.training_data.publish(
-        order.name, about, splits, built.checksum, preview, lambda: storage.check_held(job, fence)
-    )
+    return storage.training_data.publish(order.name, built, preview, lambda: storage.check_held(job, fence))
 
 
 def record(context: JobContext, manifest: TrainingDataManifest, is_new: bool) -> None:
@@ -129,7 +123,7 @@ def drop_upload(context: JobContext, status: JobStatus) -> None:
 
 
 class Reporter:
-    """Records the progress, twice a second at most: as one epoch whose iterations are pictures."""
+    """Records the progress in pictures, twice a second at most."""
 
     def __init__(self, context: JobContext, clock: Callable[[], float] = time.monotonic) -> None:
         self.context = context
@@ -148,17 +142,8 @@ class Reporter:
         began, before = self.first
         rate = (done - before) / max(1e-3, now - began)
         left = ((total or done) - done) / rate if rate else 0.0
-        progress = Progress(
-            epoch=1, epochs=1, batch=done, batches=total or done, images_per_second=round(rate, 1), eta_seconds=left
-        )
-        jobs, claim = self.context.jobs, self.context.claim
-        try:
-            if done > self.saved:
-                self.saved = done
-                jobs.saved(claim, 1, done)
-            jobs.report(claim, progress)
-        except StoreUnavailable as error:  # not a reason to fail the job
-            logger.warning("job %s: its progress could not be recorded: %s", self.context.job.id, error)
+        self.context.report_items(done, total or done, rate, left, done > self.saved)
+        self.saved = max(done, self.saved)
 
 
 def saved_pictures(saved: str) -> int:

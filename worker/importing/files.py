@@ -10,14 +10,14 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.bounded_reading import FileFault, read_bounded
-from models.data.building.built import Arrays, Built
+from models.config import IMAGE_SIZE, MOST_CLASSES
+from models.data.building.built import Arrays, Built, OptionValues
 from models.data.idx import idx_header, read_idx
 from models.errors import Unavailable
 from models.registry.training_data import ARRAYS, PREVIEW
 
 ABOUT = "about.json"
 ABOUT_BYTES, PREVIEW_BYTES, ARRAY_BYTES = 1 << 20, 16 << 20, 1 << 30
-MOST_CLASSES, SIDE = 100, 28
 
 
 class ResultInvalid(Unavailable, code="import-result-invalid"):
@@ -29,7 +29,7 @@ class About(BaseModel):
 
     classes: tuple[str, ...] = Field(min_length=2, max_length=MOST_CLASSES)
     source: str
-    options: dict[str, str | int | float | None]
+    options: OptionValues
     warnings: tuple[str, ...]
     skipped: int
 
@@ -42,13 +42,7 @@ def write_result(folder: Path, built: Built, preview: bytes) -> None:
             file.write(idx_header(array.shape))
             file.write(np.ascontiguousarray(array).data)
     (folder / PREVIEW).write_bytes(preview)
-    about = About(
-        classes=built.classes,
-        source=built.source,
-        options=built.options,
-        warnings=built.warnings,
-        skipped=built.skipped,
-    )
+    about = About.model_validate(built, from_attributes=True)
     (folder / ABOUT).write_text(about.model_dump_json(), encoding="utf-8")
 
 
@@ -61,7 +55,7 @@ def read_result(folder: Path) -> tuple[Built, bytes]:
     except (FileFault, ValueError) as error:
         raise ResultInvalid(f"the result of the import cannot be read: {error}") from error
     for images, labels in ((arrays.train_images, arrays.train_labels), (arrays.test_images, arrays.test_labels)):
-        is_whole = images.shape == (len(labels), SIDE, SIDE) and labels.ndim == 1 and len(labels) > 0
+        is_whole = images.shape == (len(labels), IMAGE_SIZE, IMAGE_SIZE) and labels.ndim == 1 and len(labels) > 0
         if not is_whole or int(labels.max()) >= len(about.classes):
             raise ResultInvalid("the images and labels of the import do not fit together")
     return Built(arrays, about.classes, about.source, about.options, about.warnings, about.skipped, folder), preview

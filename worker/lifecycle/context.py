@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from models.records import Progress
 from models.registry.store import CheckpointStore
 from worker.celery_app import SendShard
 from worker.jobs.consumer import Claim, JobConsumer
+from worker.jobs.errors import StoreUnavailable
 from worker.jobs.model import Job
 from worker.lifecycle import shutdown
 from worker.lifecycle.lease import Lease
@@ -49,6 +51,22 @@ class JobContext:
     def record(self, write: Callable[[], None]) -> None:
         """Write to the job's record, and retry if Redis is unavailable. Raises what `check` raises."""
         retry_until_stored(write, self.check)
+
+    def report_items(self, done: int, total: int, rate: float, left: float, is_more: bool = True) -> None:
+        """Record the progress of a job that is no run: as one epoch whose iterations are its items.
+
+        `rate` is items per second, `left` the seconds until the end. `is_more` is false if the record may already have
+        a higher `done`. If Redis is unavailable, this is logged. Raises LeaseLost.
+        """
+        progress = Progress(
+            epoch=1, epochs=1, batch=done, batches=total, images_per_second=round(rate, 1), eta_seconds=left
+        )
+        try:
+            if is_more:
+                self.jobs.saved(self.claim, 1, done)
+            self.jobs.report(self.claim, progress)
+        except StoreUnavailable as error:  # not a reason to fail the job
+            logger.warning("job %s: its progress could not be recorded: %s", self.job.id, error)
 
     def retry_storage(self, what: str, step: Callable[[], Result]) -> Result:
         """Retry a step that uses the storage until it succeeds: it waits for space on the disk, and for a response.

@@ -21,6 +21,8 @@ NOT_FOUND = (
     (r"/jobs/\{job_id\}/(epochs|evolution)/.+", ("job-not-found", "checkpoint-not-found")),
     (r"/jobs(/\{job_id\}(/[a-z.]+)?)?", ("job-not-found",)),
     (r"/train|/checkpoints", ("training-data-not-found",)),
+    (r"/digits/\{label\}/neighbours", ("checkpoint-not-found", "training-data-not-found")),
+    (r"/images/.+/neighbours", ("checkpoint-not-found", "class-not-found", "training-data-not-found")),
     (r"/(digits|numbers|morph)(/.+)?", ("checkpoint-not-found",)),
     (r"/images/.+", ("checkpoint-not-found", "class-not-found")),
     (r"/datasets", ("dataset-not-found", "checkpoint-not-found")),
@@ -60,7 +62,7 @@ def errors_of(path: str, method: str, operation: dict[str, Any]) -> Iterator[int
     yield from errors_of_files(path, operation)
     if changes and path == "/serving":
         yield 412
-    if path.startswith(("/digits", "/images")):
+    if path.startswith(("/digits", "/images")) and not path.endswith(("/neighbours", "/traversal")):
         yield 406  # these have several formats
     if changes or can_conflict(path, operation):
         yield 409

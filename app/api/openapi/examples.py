@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from app.api.content import SUPPORTED
+from app.api.exploration.training_images import absent
 from app.api.openapi.evaluation_example import example
 from app.problems.problem import Mistake, Problem, ProblemDescription
 from app.problems.ranges import NoSuchRange
@@ -220,6 +221,7 @@ ERRORS = (
         {
             "no job": Problem.of("job-not-found", f"there is no job {JOB}"),
             "no checkpoint": Problem.of("checkpoint-not-found", f"there is no checkpoint {CHECKPOINT}"),
+            "no training images": Problem.of("training-data-not-found", absent("mnist")),
         },
     ),
     ErrorExample(

@@ -44,6 +44,17 @@ HEADERS: dict[str, dict[str, Any]] = {
     ),
     "X-Epochs": header("The epochs that are shown, separated by commas.", "1,2,5,10", pattern="^[0-9]+(,[0-9]+)*$"),
     "X-Index": number("Index of the first digit within the seed.", 0),
+    "X-Neighbours": header(
+        "Label, index and distance of each training image, nearest first, separated by commas. The index is its "
+        "position among the training images, from 0.",
+        "7:59012:1432.5,7:31006:1440.2",
+        pattern=r"^[0-9]+:[0-9]+:[0-9]+\.[0-9](,[0-9]+:[0-9]+:[0-9]+\.[0-9])*$",
+    ),
+    "X-Points": header(
+        "The coordinates `x:y` of each image, row by row, separated by commas.",
+        "-0.3:0,0:0,0.3:0",
+        pattern=r"^-?[0-9.]+:-?[0-9.]+(,-?[0-9.]+:-?[0-9.]+)*$",
+    ),
     "X-Refused": number("Number of digits that the judge rejected, if the request has `verify`.", 2),
     "X-Request-ID": header("Id of the request, which the log has too: the client's or a new one.", "8f14e45fceea167a"),
     "X-Seed": number("Random seed of the digits.", 4),

@@ -22,6 +22,7 @@ from app.api.dependencies import (
     WithinWorkRate,
     check_budget,
     checked,
+    job_of,
 )
 from app.api.downloads import ConditionsDep, Content, deliver, described, of_bytes
 from app.api.guarded_route import GuardedRoute
@@ -41,9 +42,9 @@ from models.synthesis.layouts.source import DatasetSource
 from models.synthesis.layouts.table import LAYOUTS
 from models.synthesis.order import MANIFEST, MOST, DatasetManifest, DatasetOrder
 from models.version import code_version
-from worker.jobs.client import JobNotFound, Order
+from worker.jobs.client import Order
 from worker.jobs.codec import AnyJob, UnreadableJob
-from worker.jobs.model import Job, JobKind
+from worker.jobs.model import JobKind
 from worker.observability import tracing
 
 MOST_IMAGES = 2 * MOST * NUM_CLASSES  # in a data set: of digits, its fields have the limits
@@ -124,7 +125,7 @@ async def list_datasets(services: ServicesDep, query: Annotated[JobsQuery, Query
 @router.get("/datasets/{job_id}")
 async def get_dataset(services: ServicesDep, job_id: DatasetId) -> DatasetView:
     """Return the progress of a data set, and the URLs of its files when it is complete."""
-    job = await found(services, job_id)
+    job = await job_of(JobKind.DATASET, services, job_id, DatasetNotFound)
     return DatasetView.of(job, await anyio.to_thread.run_sync(services.store.has_dataset, job.id))
 
 
@@ -135,16 +136,6 @@ async def views(services: Services, jobs: list[AnyJob]) -> list[DatasetView | Un
         return DatasetView.of(job, services.store.has_dataset(job.id))
 
     return await anyio.to_thread.run_sync(lambda: [look(job) for job in jobs])
-
-
-async def found(services: Services, job_id: str) -> Job:
-    try:
-        job = await services.jobs.get(job_id)
-    except JobNotFound:
-        raise DatasetNotFound(f"there is no data set {job_id}") from None
-    if job.kind != JobKind.DATASET:
-        raise DatasetNotFound(f"job {job_id} is a run, not a data set")
-    return job
 
 
 @router.get(
@@ -231,5 +222,5 @@ async def delete_dataset(services: ServicesDep, job_id: DatasetId) -> None:
 
     409 while the data set is being drawn or downloaded.
     """
-    await found(services, job_id)
+    await job_of(JobKind.DATASET, services, job_id, DatasetNotFound)
     await deletion.delete_dataset(services.inference.models, services.jobs, job_id)

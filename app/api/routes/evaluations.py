@@ -1,25 +1,25 @@
 """Routes of evaluations: the quality figures of a checkpoint, computed by a worker."""
 
 import logging
-import re
 from contextlib import suppress
 from functools import partial
 from typing import Annotated
 
 import anyio.to_thread
-from fastapi import APIRouter, Body, Depends, Query, Response
-from structlog.contextvars import bind_contextvars
+from fastapi import APIRouter, Body, Query, Response
 
 from app.api.dependencies import (
-    EXAMPLE_ID,
     Caller,
-    IdInPath,
+    EvaluationId,
+    EvaluationNotFound,
     MayStart,
     NoNull,
     Services,
     ServicesDep,
     WithinBudget,
     WithinWorkRate,
+    checked,
+    job_of,
 )
 from app.api.guarded_route import GuardedRoute
 from app.api.openapi.headers import NEW_JOB
@@ -31,13 +31,13 @@ from app.schemas.evaluations import EvaluationList, EvaluationsQuery, Evaluation
 from app.schemas.jobs import UnreadableJobView
 from app.security.webhook_hosts import check_webhook
 from models.config import TrainingConfig
-from models.errors import AcganError, NotFound
+from models.errors import AcganError
 from models.evaluation.evaluation_records import Evaluation
 from models.registry.evaluations import PICTURE, RESULT, read_evaluation, read_evaluation_file
 from models.registry.store import CheckpointId, CheckpointStore, Manifest
 from worker.jobs.client import JobNotFound, Order
 from worker.jobs.codec import AnyJob, UnreadableJob
-from worker.jobs.model import JOB_ID_PATTERN, Job, JobKind, JobStatus
+from worker.jobs.model import Job, JobKind, JobStatus
 from worker.observability import tracing
 
 logger = logging.getLogger(__name__)
@@ -49,26 +49,6 @@ EXAMPLES = {
     "the served checkpoint": {"value": {}},
     "a checkpoint, in a minute or two": {"value": {"checkpoint": "20260131-120000-00001c-e001", "effort": "quick"}},
 }
-
-
-class EvaluationNotFound(NotFound, code="evaluation-not-found"):
-    """No evaluation has this id, or it has no result yet."""
-
-
-async def evaluation_id(job_id: IdInPath) -> str:
-    """Return the id of an evaluation, which is the id of its job. Raises EvaluationNotFound."""
-    bind_contextvars(job=checked(job_id))
-    return job_id
-
-
-def checked(job_id: str) -> str:
-    """Raises EvaluationNotFound if this does not have the form of an id."""
-    if not re.match(JOB_ID_PATTERN, job_id):
-        raise EvaluationNotFound(f"there is no evaluation {job_id[:80]!r} (ids look like {EXAMPLE_ID})")
-    return job_id
-
-
-EvaluationId = Annotated[str, Depends(evaluation_id)]
 
 
 @router.post(
@@ -117,7 +97,7 @@ async def find_manifest(services: Services, checkpoint: str) -> Manifest:
 async def list_evaluations(services: ServicesDep, query: Annotated[EvaluationsQuery, Query()]) -> EvaluationList:
     """List the evaluations, newest first, or those of one checkpoint."""
     if query.before is not None:
-        checked(query.before)
+        checked(query.before, EvaluationNotFound)
     found = await newest(services, query)
     page = await anyio.to_thread.run_sync(partial(views, services.store, found[: query.limit]))
     return EvaluationList.of(page, len(found) > query.limit, query)
@@ -165,12 +145,7 @@ def result_of(store: CheckpointStore, job: Job) -> Evaluation | None:
 @router.get("/evaluations/{job_id}")
 async def get_evaluation(services: ServicesDep, job_id: EvaluationId) -> EvaluationView:
     """Return the progress of an evaluation, and its figures when they are computed."""
-    try:
-        job = await services.jobs.get(job_id)
-    except JobNotFound:
-        raise EvaluationNotFound(f"there is no evaluation {job_id}") from None
-    if job.kind != JobKind.EVALUATION:
-        raise EvaluationNotFound(f"job {job_id} is not an evaluation")
+    job = await job_of(JobKind.EVALUATION, services, job_id, EvaluationNotFound)
     return EvaluationView.of(job, await anyio.to_thread.run_sync(result_of, services.store, job))
 
 

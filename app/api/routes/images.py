@@ -1,4 +1,4 @@
-"""Routes that return images of any training data, drawn by its newest, its best or any other checkpoint."""
+"""Routes that return images of any training data, drawn by any checkpoint of it, and explore them."""
 
 from functools import partial
 from typing import Annotated
@@ -7,12 +7,14 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.api.dependencies import ServicesDep
 from app.api.drawing import Question, answer, answer_again, responses
+from app.api.exploration import answers as exploration
 from app.api.guarded_route import GuardedRoute
 from app.api.routes.digits import Accept
 from app.api.routes.training_data import DatasetInPath
 from app.middleware.route_cache import RouteCacheMiddleware
 from app.problems.conditional import IfNoneMatch
 from app.schemas.digits import AllImagesQuery, ImagesQuery
+from app.schemas.exploration import NeighboursQuery, TraversalQuery
 
 router = APIRouter(tags=["images"], route_class=GuardedRoute)
 
@@ -65,3 +67,35 @@ async def draw_all_images(
     question = Question.of(dataset, None, query, accept)
     RouteCacheMiddleware.keep(request, partial(answer_again, question))
     return await answer(services, question, if_none_match)
+
+
+@router.get(
+    "/images/{dataset}/{label}/neighbours",
+    response_class=Response,
+    responses=exploration.responses("The image, and the training images nearest to it.", "X-Class", "X-Neighbours"),
+)
+async def draw_image_neighbours(
+    services: ServicesDep,
+    dataset: DatasetInPath,
+    label: LabelInPath,
+    query: Annotated[NeighboursQuery, Query()],
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Draw an image of any training data, and show the images nearest to it, as for `/digits/{label}/neighbours`."""
+    return await exploration.answer_neighbours(services, exploration.Subject(dataset, label), query, if_none_match)
+
+
+@router.get(
+    "/images/{dataset}/{label}/traversal",
+    response_class=Response,
+    responses=exploration.responses("A grid of images.", "X-Class", "X-Points"),
+)
+async def draw_image_traversal(
+    services: ServicesDep,
+    dataset: DatasetInPath,
+    label: LabelInPath,
+    query: Annotated[TraversalQuery, Query()],
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Draw images of any training data at points around an address, as for `/digits/{label}/traversal`."""
+    return await exploration.answer_traversal(services, exploration.Subject(dataset, label), query, if_none_match)

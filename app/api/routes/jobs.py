@@ -95,6 +95,7 @@ async def followed(
 )
 async def follow_job(
     job_id: JobId,
+    services: ServicesDep,
     stream: Annotated[AsyncIterator[Event], Depends(followed)],
 ) -> AsyncIterator[ServerSentEvent]:
     """Follow a run as server-sent events: first `job`, the whole record; then `progress`, `epoch`, `status`, `trouble`.
@@ -103,6 +104,9 @@ async def follow_job(
     events since then. If the run has ended and no event is left, the response is 204.
     """
     async for event in stream:
+        if event.kind == "job":
+            (job,) = await services.catalog.with_places([event.data])
+            event = event._replace(data=job)
         yield ServerSentEvent(data=view(job_id, event), event=event.kind, id=event.id)
 
 

@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 
 from app.cli.completion import served_choices
+from app.cli.display.output import print_json, print_record
 from app.cli.errors import fail
 from app.cli.options import AsJson, Key, Url
-from app.cli.output import print_json, print_record
 from app.cli.service import service
 
 
@@ -19,8 +19,8 @@ def checkpoints(as_json: AsJson = False, url: Url = None, key: Key = None) -> No
         print_json(listing.model_dump(mode="json"))
         return
 
-    from app.cli.columns import print_table
-    from app.cli.tables import checkpoints_table
+    from app.cli.display.columns import print_table
+    from app.cli.display.tables import checkpoints_table
 
     print_table(checkpoints_table(listing))
 

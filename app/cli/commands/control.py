@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
+from app.cli.display.output import print_record
 from app.cli.options import AsJson, JobArgument, Key, Url
-from app.cli.output import print_record
 from app.cli.references import find_job
 from app.cli.service import service
 

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
+from app.cli.display.output import print_json, print_sentence
 from app.cli.options import AsJson, Key, Url
-from app.cli.output import print_json, print_sentence
 from app.cli.references import DATASETS, find_job
 from app.cli.service import service
 
@@ -28,8 +28,8 @@ def datasets(
         print_sentence("no data sets: generate one with `acgan order`")
         return
 
-    from app.cli.columns import print_table
-    from app.cli.tables import datasets_table
+    from app.cli.display.columns import print_table
+    from app.cli.display.tables import datasets_table
 
     print_table(datasets_table(page.datasets))
     if page.next:

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from app.cli.completion import what_can_be_deleted
+from app.cli.display.output import print_json, print_sentence
 from app.cli.errors import fail
 from app.cli.options import AsJson, Key, Url
-from app.cli.output import print_json, print_sentence
 from app.cli.references import BOTH, DATASETS, find_job
 from app.cli.service import service
 

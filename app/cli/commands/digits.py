@@ -6,11 +6,11 @@ from typing import Annotated
 import typer
 
 from app.cli.completion import local_checkpoints, one_of
+from app.cli.display.output import print_json, print_sentence
+from app.cli.display.picture_files import DIGITS
+from app.cli.display.pictures import chosen_format, print_sheet
 from app.cli.errors import fail_on, read_settings
 from app.cli.options import AsJson, Home
-from app.cli.output import print_json, print_sentence
-from app.cli.picture_files import DIGITS
-from app.cli.pictures import chosen_format, print_sheet
 
 
 def digits(

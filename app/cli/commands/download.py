@@ -8,9 +8,9 @@ import typer
 
 from app.cli.checkpoint_download import Wanted, download_checkpoint, is_checkpoint
 from app.cli.completion import datasets_or_checkpoints, one_of
+from app.cli.display.output import console, print_json, print_sentence
 from app.cli.errors import check_layout, check_output_folder, fail, interruptible, writing
 from app.cli.options import AsJson, Key, LayoutOption, Url
-from app.cli.output import console, print_json, print_sentence
 from app.cli.references import DATASETS, find_job
 from app.cli.service import exit_unless_succeeded, service
 from models.interop.formats import FORMATS
@@ -92,7 +92,7 @@ def wait_for_files(client: "Client", generated: "Dataset", as_json: bool) -> "Da
     """Show progress until the files are complete. Raises typer.Exit if the job fails or is cancelled, or on Ctrl-C."""
     again = f"`acgan download {generated.id}` waits for it and downloads it, `acgan cancel {generated.id}` cancels it"
     with interruptible(f"the service continues with the data set: {again}"):
-        from app.cli.progress import digits_bar
+        from app.cli.display.progress import digits_bar
 
         if not as_json and not generated.ended:
             print_sentence(f"data set {generated.id} is {generated.status.value}: {generated.order.digits:,} digits")

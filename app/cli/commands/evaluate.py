@@ -7,10 +7,10 @@ import typer
 from pydantic import ValidationError
 
 from app.cli.completion import local_checkpoints, one_of
+from app.cli.display.output import escape_json, write_line
+from app.cli.display.picture_files import PICTURES, format_of
 from app.cli.errors import check_output_file, error_console, fail, fail_on, read_settings
 from app.cli.options import TRAINING_DATA, AsJson, Home, Key, RunsOnOption, Url, WebhookOption
-from app.cli.output import escape_json, write_line
-from app.cli.picture_files import PICTURES, format_of
 from app.cli.service import exit_unless_succeeded
 from app.cli.service import service as ask_service
 from models.data.catalog import DATASETS
@@ -89,8 +89,8 @@ def evaluate_there(
 
 
 def show(evaluation: "Evaluation", as_json: bool) -> None:
-    from app.cli.columns import print_table
-    from app.cli.evaluation_table import tabulate
+    from app.cli.display.columns import print_table
+    from app.cli.display.evaluation_table import tabulate
 
     if as_json:
         write_line(escape_json(evaluation.model_dump_json(indent=2)))

@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from app.cli.completion import one_of
+from app.cli.display.picture_files import ANIMATIONS
+from app.cli.display.pictures import chosen_format, given, show_picture
 from app.cli.options import (
     AnimationOut,
     AsJson,
@@ -18,8 +20,6 @@ from app.cli.options import (
     ServedSeed,
     Url,
 )
-from app.cli.picture_files import ANIMATIONS
-from app.cli.pictures import chosen_format, given, show_picture
 from app.cli.references import RUNS, find_job
 from app.cli.service import service
 

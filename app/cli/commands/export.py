@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.completion import local_checkpoints, one_of
+from app.cli.display.output import print_json, print_sentence
 from app.cli.errors import check_output_file, check_output_folder, fail, fail_on, read_settings
 from app.cli.options import AsJson, Home
-from app.cli.output import print_json, print_sentence
 from models.errors import InvalidInput
 from models.interop.formats import FORMATS, Form, check_libraries
 

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from app.cli.display.output import console, print_json, print_sentence
 from app.cli.errors import interruptible, print_note
 from app.cli.options import AsJson, JobArgument, Key, Url
-from app.cli.output import console, print_json, print_sentence
 from app.cli.references import find_job
 from app.cli.service import exit_unless_succeeded, service
 
@@ -76,7 +76,7 @@ def event_data(change: "Change") -> object:
 
 
 def show_changes(client: "Client", job_id: str) -> "Job":
-    from app.cli.progress import print_epoch, progress_bar, show
+    from app.cli.display.progress import print_epoch, progress_bar, show
 
     reported_status = ""
     with progress_bar(console) as bar:

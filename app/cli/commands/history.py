@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
+from app.cli.display.output import escape_json, in_lines, print_sentence, write_line
+from app.cli.display.picture_files import format_of
 from app.cli.errors import fail_on, writing
 from app.cli.options import AsJson, JobArgument, Key, Url
-from app.cli.output import escape_json, in_lines, print_sentence, write_line
-from app.cli.picture_files import format_of
 from app.cli.references import RUNS, find_job
 from app.cli.service import service
 

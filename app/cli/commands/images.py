@@ -5,11 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
+from app.cli.display.output import print_json, print_sentence
+from app.cli.display.picture_files import DIGITS
+from app.cli.display.pictures import chosen_format
 from app.cli.errors import writing
 from app.cli.options import AsJson, Key, Url
-from app.cli.output import print_json, print_sentence
-from app.cli.picture_files import DIGITS
-from app.cli.pictures import chosen_format
 from app.cli.service import service
 
 

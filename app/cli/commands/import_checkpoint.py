@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.completion import one_of
+from app.cli.display.output import print_record
 from app.cli.options import TRAINING_DATA, AsJson, Key, Url
-from app.cli.output import print_record
 from app.cli.service import service
 from models.data.catalog import DATASETS
 from models.training.recipes import RECIPES

@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from app.cli.completion import one_of
+from app.cli.display.output import print_json, print_sentence
 from app.cli.errors import error_console, fail_on, read_settings, require_keras
 from app.cli.options import TRAINING_DATA, Home
-from app.cli.output import print_json, print_sentence
 from models.data.catalog import DATASETS
 
 

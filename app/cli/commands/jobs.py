@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 import typer
 
 from app.cli.completion import one_of, runs
+from app.cli.display.output import print_json, print_sentence
 from app.cli.options import AsJson, Key, Url
-from app.cli.output import print_json, print_sentence
 from app.cli.references import RUNS, find_job
 from app.cli.service import service
 
@@ -48,8 +48,8 @@ def jobs(
         print_sentence("no matching runs" if is_filtered else "no runs: start one with `acgan start`")
         return
 
-    from app.cli.columns import print_table
-    from app.cli.tables import jobs_table
+    from app.cli.display.columns import print_table
+    from app.cli.display.tables import jobs_table
 
     print_table(jobs_table(page.jobs))
     if page.next:

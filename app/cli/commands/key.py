@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from app.cli.display.output import print_json, write_line
 from app.cli.errors import fail_on
 from app.cli.options import AsJson
-from app.cli.output import print_json, write_line
 
 
 def key(

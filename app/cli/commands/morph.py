@@ -5,6 +5,8 @@ from typing import Annotated
 import typer
 
 from app.cli.completion import one_of
+from app.cli.display.picture_files import ANIMATIONS
+from app.cli.display.pictures import chosen_format, given, show_picture
 from app.cli.options import (
     AnimationOut,
     AsJson,
@@ -17,8 +19,6 @@ from app.cli.options import (
     ServedSeed,
     Url,
 )
-from app.cli.picture_files import ANIMATIONS
-from app.cli.pictures import chosen_format, given, show_picture
 from app.cli.service import service
 
 

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from app.cli.display.picture_files import NUMBERS
+from app.cli.display.pictures import chosen_format, given, show_picture
 from app.cli.options import (
     AsJson,
     IndexOption,
@@ -16,8 +18,6 @@ from app.cli.options import (
     ServedSeed,
     Url,
 )
-from app.cli.picture_files import NUMBERS
-from app.cli.pictures import chosen_format, given, show_picture
 from app.cli.service import service
 
 

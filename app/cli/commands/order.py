@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.commands.download import download_files, wait_for_files
+from app.cli.display.output import print_record
 from app.cli.errors import check_layout, check_output_folder, fail
 from app.cli.options import AsJson, Key, LayoutOption, RunsOnOption, ServedCheckpoint, Url, WebhookOption
-from app.cli.output import print_record
 from app.cli.service import service
 
 

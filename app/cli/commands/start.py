@@ -6,8 +6,8 @@ import typer
 
 from app.cli import options
 from app.cli.commands.follow import follow_to_the_end
+from app.cli.display.output import print_record
 from app.cli.options import AsJson, Key, RunsOnOption, Url, WebhookOption
-from app.cli.output import print_record
 from app.cli.service import service
 
 

@@ -1,11 +1,12 @@
 """`acgan train`: trains without a service."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from pydantic import ValidationError
 
+from app.cli.display.output import console, print_json
 from app.cli.errors import FAILED, error_console, fail, fail_on, read_settings, stop
 from app.cli.options import (
     AdamBeta1,
@@ -22,12 +23,8 @@ from app.cli.options import (
     TrainExamples,
     given,
 )
-from app.cli.output import console, print_json
 from models.config import TrainingConfig
 from worker.tracker_catalog import require_libraries
-
-if TYPE_CHECKING:  # takes a while to load
-    from app.cli.local.training import LocalEpoch
 
 
 def train(
@@ -74,13 +71,9 @@ def train(
 
     with fail_on(OSError):
         try:
-            on_epoch = print_epoch_json if as_json else None
+            on_epoch = (lambda epoch: print_json(epoch.model_dump(mode="json"))) if as_json else None
             train_here(config, settings, out, error_console if as_json else console, resume, on_epoch)
         except Stopped:
             stop(f"the same command with --resume continues in {out}/")
         except DeviceOutOfMemory as error:
             fail(str(error), FAILED)
-
-
-def print_epoch_json(epoch: "LocalEpoch") -> None:
-    print_json(epoch.model_dump(mode="json"))

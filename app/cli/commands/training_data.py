@@ -11,9 +11,9 @@ import typer
 from pydantic import ValidationError
 
 from app.cli.commands.delete import confirm
+from app.cli.display.output import print_json, print_sentence
 from app.cli.errors import check_output_file, error_console, fail, fail_on, read_settings, stop, writing
 from app.cli.options import AsJson, Home, Key, Url
-from app.cli.output import print_json, print_sentence
 from models.data.building.options import FIT, INVERT, SEED, TEST_SHARE, ImportOptions, Invert, Mode
 
 if TYPE_CHECKING:  # takes a while to load
@@ -90,8 +90,8 @@ def add(
 
 def build(settings: "AppSettings", path: Path, options: ImportOptions, labels: Path | None) -> "Built":
     """Build training data with a progress bar. Raises the errors of `build_here`."""
+    from app.cli.display.progress import bar
     from app.cli.local.training_data import build_here
-    from app.cli.progress import bar
 
     with bar(error_console, "Images", "images/s") as progress:
         task, started = progress.add_task("", total=None, rate=0.0), time.monotonic()
@@ -166,8 +166,8 @@ def list_(as_json: AsJson = False, home: Home = None) -> None:
         print_json(listing.model_dump(mode="json"))
         return
 
-    from app.cli.columns import print_table
-    from app.cli.tables import training_data_table
+    from app.cli.display.columns import print_table
+    from app.cli.display.tables import training_data_table
 
     print_table(training_data_table(listing.training_data))
 
@@ -188,8 +188,8 @@ def show(
         print_json(view.model_dump(mode="json"))
         return
 
-    from app.cli.columns import print_table
-    from app.cli.tables import class_counts_table, described
+    from app.cli.display.columns import print_table
+    from app.cli.display.tables import class_counts_table, described
 
     for sentence in described(view):
         print_sentence(sentence)

@@ -1,8 +1,8 @@
 """`acgan up`: Redis, workers and the API on this machine."""
 
+from app.cli.display.output import console
 from app.cli.errors import fail_on, read_settings, require_posix
 from app.cli.options import Home, Host, Port, Workers
-from app.cli.output import console
 
 
 def up(host: Host = None, port: Port = None, home: Home = None, workers: Workers = None) -> None:

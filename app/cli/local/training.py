@@ -12,9 +12,9 @@ from pathlib import Path
 from pydantic import Field
 from rich.console import Console
 
+from app.cli.display.progress import print_epoch, progress_bar, show
 from app.cli.local.folder import HISTORY, STATE, TABLE, tracked_id
 from app.cli.local.stored_data import reader
-from app.cli.progress import print_epoch, progress_bar, show
 from app.settings import AppSettings
 from models.atomic_files import write_durably
 from models.bounded_reading import parse_record, printable, read_bounded

@@ -14,7 +14,7 @@ from models.data.building.options import ImportOptions
 from models.data.catalog import DATASETS
 from models.data.reference import Reference
 from models.errors import Conflict
-from models.registry.training_data import TrainingDataManifest
+from models.registry.training_data import TrainingDataManifest, preview
 from worker.jobs.errors import StoreUnavailable
 from worker.jobs.listing import users_of_training_data
 from worker.jobs.redis_client import connect_client
@@ -45,7 +45,7 @@ def build_here(
 
 def store_here(settings: AppSettings, name: str, built: Built) -> tuple[TrainingDataManifest, bool]:
     """Store what was built, and delete its decoded images. Raises the errors of `TrainingDataStore.publish`."""
-    manifest, is_new = settings.open_store().training_data.add(name, built)
+    manifest, is_new = settings.open_store().training_data.publish(name, built, preview(built))
     remove_chunks(built.chunks)
     return manifest, is_new
 

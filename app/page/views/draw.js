@@ -7,13 +7,14 @@ import { showDigit } from "../parts/digit.js";
 import { shortcuts } from "../common/keys.js";
 import { DRAWINGS, freshSeed, seedField, sheet } from "../parts/canvas.js";
 import { name, note } from "../main.js";
-import { areDigits, classesOf, listed, nameOf } from "../common/format.js";
+import { areDigits, classesOf, listed } from "../common/format.js";
+import { fillCheckpoints, numberField } from "../parts/options.js";
 
 const MOST = 1000; // images in a response
 const DIGITS = [..."0123456789"];
 const LARGE = 56, SMALL = 28; // pixels of an image on the page
 const FEW = 100; // images that are shown large
-const OPTIONS = { columns: "Columns", scale: "Scale", padding: "Padding", verify: "Least probability by the judge" };
+const OPTIONS = { index: "First index", columns: "Columns", scale: "Scale", padding: "Padding", verify: "Least probability by the judge" };
 
 export async function show(root, { query }, left, isChange = false) {
   name("Draw");
@@ -45,12 +46,8 @@ export async function show(root, { query }, left, isChange = false) {
   const many = h("input", { type: "number", id: "n", min: 1, value: wanted.n, oninput: () => set({ n: many.value }) });
   const checkpoints = h("select", { id: "checkpoint", onchange: () => set({ checkpoint: checkpoints.value }) },
     ["latest", "best"].map((value) => h("option", { value }, value === "latest" ? (data ? "Newest model" : "Current model") : "Best model")));
-  const limits = { columns: [1, 1000, 1], scale: [1, 8, 1], padding: [0, 8, 1], verify: [0, 1, "any"] };
-  const option = (key) => {
-    const [min, max, step] = limits[key];
-    const input = h("input", { type: "number", id: key, min, max, step, value: wanted[key], oninput: () => set({ [key]: input.value }) });
-    return h("div", { class: "field" }, h("label", { for: key }, OPTIONS[key]), input);
-  };
+  const limits = { index: { min: 0, max: 2 ** 40 }, columns: { min: 1, max: 1000 }, scale: { min: 1, max: 8 }, padding: { min: 0, max: 8 }, verify: { min: 0, max: 1, step: "any" } };
+  const option = (key) => numberField(key, OPTIONS[key], limits[key], wanted[key], (value) => set({ [key]: value }));
   const invert = h("input", { type: "checkbox", id: "invert", checked: wanted.invert !== "", onchange: () => set({ invert: invert.checked ? "true" : "" }) });
   const more = h("details", { class: "more", open: [...Object.keys(OPTIONS), "invert"].some((key) => wanted[key] !== "") },
     h("summary", {}, "More options"), h("div", { class: "controls" }, Object.keys(OPTIONS).map(option), h("label", { class: "inline" }, invert, "Black on white, in the file")));
@@ -126,7 +123,7 @@ export async function show(root, { query }, left, isChange = false) {
     const size = total > FEW ? SMALL : LARGE;
     const fitting = Math.max(1, Math.floor(root.clientWidth / size));
     const columns = Number(options.get("columns")) || Math.min(total, all && fitting > classes.length ? fitting - (fitting % classes.length) : fitting) || 1;
-    const shown = new URLSearchParams({ n, seed, columns, ...(options.has("verify") && { verify: options.get("verify") }) });
+    const shown = new URLSearchParams({ n, seed, columns, ...Object.fromEntries(["index", "verify"].filter((key) => options.has(key)).map((key) => [key, options.get(key)])) });
     picture.style.width = `${columns * size}px`;
     const text = all
       ? `${n} times the ${nouns === "digits" ? "digits" : "classes"} ${listed(classes)}, one latent vector per row`
@@ -139,7 +136,7 @@ export async function show(root, { query }, left, isChange = false) {
       address = `${path}?n=${n}&seed=${headers.get("X-Seed")}&checkpoint=${drawnBy}${given}`;
       link.value = new URL(address, document.baseURI).href;
       by.replaceChildren(...["Drawn by ", h("a", { href: "#/checkpoints" }, drawnBy), ".", refused > 0 && ` In place of ${refused} that the judge refused, there are later ${nouns} of the same seed.`].filter(Boolean));
-      find = options.has("verify") ? null : finder({ data, classes, all, total, columns, label, seed: headers.get("X-Seed"), checkpoint: drawnBy }, picture);
+      find = options.has("verify") ? null : finder({ data, classes, all, total, columns, label, seed: headers.get("X-Seed"), first: Number(options.get("index") ?? 0), checkpoint: drawnBy }, picture);
       about.disabled = find === null;
       ready(true);
       trouble.replaceChildren();
@@ -166,11 +163,11 @@ export async function show(root, { query }, left, isChange = false) {
 }
 
 /** Return a function that finds the image at a position of the sheet, for the dialog about it. */
-function finder({ data, classes, all, total, columns, label, seed, checkpoint }, picture) {
+function finder({ data, classes, all, total, columns, label, seed, first, checkpoint }, picture) {
   const find = (position) => {
     const name_ = all ? classes[position % classes.length] : label;
     const path = `${data ? `images/${encodeURIComponent(data)}` : "digits"}/${encodeURIComponent(inPath(name_, classes))}`;
-    return { path, label: name_, seed, index: all ? Math.floor(position / classes.length) : position, checkpoint, digit: data ? null : name_ };
+    return { path, label: name_, seed, index: first + (all ? Math.floor(position / classes.length) : position), checkpoint, classes, digit: data ? null : name_ };
   };
   find.count = total;
   find.at = ({ offsetX, offsetY }) => {
@@ -196,18 +193,6 @@ async function formats(signal) {
   const { paths } = await get("page/schemas", signal);
   const { schema } = paths["/digits"].get.parameters.find(({ name: parameter }) => parameter === "format");
   return schema.enum;
-}
-
-/** Add the checkpoints of the training data; without a name, of all that has digits. */
-async function fillCheckpoints(select, chosen, data, signal) {
-  if (![...select.options].some((option) => option.value === chosen)) select.append(h("option", { value: chosen }, chosen));
-  select.value = chosen;
-  const { checkpoints } = await get("checkpoints", signal);
-  const known = new Set([...select.options].map((option) => option.value));
-  const fits = (checkpoint) => (data ? [checkpoint.config.dataset, nameOf(checkpoint.config.dataset)].includes(data) : areDigits(classesOf(checkpoint)));
-  const others = checkpoints.filter((checkpoint) => checkpoint.refused === null && !known.has(checkpoint.id) && fits(checkpoint));
-  select.append(...others.map(({ id }) => h("option", { value: id }, id)));
-  select.value = chosen;
 }
 
 /** Offer the training data that has a checkpoint, unless all of it is what /digits draws. */

@@ -1,12 +1,19 @@
 // Draw a number in the style that a seed chooses, and morph one digit into another with the latent vector of the seed, which is in the URL.
 
-import { h, notice, tabs, title, announce } from "../common/dom.js";
+import { file } from "../common/api.js";
+import { button, h, notice, save, showError, tabs, title, announce } from "../common/dom.js";
 import { DRAWINGS, freshSeed, seedField, sheet } from "../parts/canvas.js";
+import { choiceField, fillCheckpoints, numberField } from "../parts/options.js";
 import { name, note } from "../main.js";
 
 const SETTLE = 150; // milliseconds after the last key press
 const AGAIN = 5000; // milliseconds: a new generator's handwriting is measured first, which takes seconds
-const DIGITS = [..."0123456789"];
+const DIGITS = Object.fromEntries([..."0123456789"].map((digit) => [digit, digit]));
+const LARGEST = { number: "3", morph: "6" }; // scale of the pictures, unless the user chooses another
+const STYLES = { hand: "one style of writing", latent: "one latent vector" };
+const FORMATS = { webp: "animation (WebP)", gif: "animation (GIF)", png: "strip (PNG)" };
+const COMMON = ["index", "scale", "padding", "invert"]; // parameters of both pictures, which are empty for the defaults
+const OF_NUMBER = ["style"], OF_MORPH = ["to_seed", "steps", "milliseconds"];
 
 export async function show(root, { query }, signal) {
   name("Draw numbers");
@@ -15,22 +22,40 @@ export async function show(root, { query }, signal) {
     first: query.get("first") ?? "3",
     last: query.get("last") ?? "8",
     seed: query.get("seed") ?? freshSeed(),
-    index: query.get("index"), // of the latent vector, for a morph that starts from a digit of a sheet
     checkpoint: query.get("checkpoint"),
+    format: query.get("format") ?? "webp",
+    ...Object.fromEntries([...COMMON, ...OF_NUMBER, ...OF_MORPH].map((key) => [key, query.get(key) ?? ""])),
   };
   const number = h("input", { type: "text", id: "number", inputmode: "numeric", maxlength: 40, pattern: "[0-9]{1,40}", autocomplete: "off", value: wanted.number, oninput: () => set({ number: number.value.trim() }) });
-  const first = choice("first", "From", wanted.first, (value) => set({ first: value }));
-  const last = choice("last", "To", wanted.last, (value) => set({ last: value }));
+  const chosen = (key) => (value) => set({ [key]: value });
+  const field = (key, text, limits) => numberField(key, text, limits, wanted[key], chosen(key));
+  const checkpoint = choiceField("checkpoint", "Checkpoint", { latest: "Current model", best: "Best model" }, wanted.checkpoint ?? "latest", (value) => set({ checkpoint: value === "latest" ? null : value }));
+  const invert = h("input", { type: "checkbox", id: "invert", checked: wanted.invert !== "", onchange: () => set({ invert: invert.checked ? "true" : "" }) });
   const line = drawing(), film = drawing();
+  const download = (format) => button(format.toUpperCase(), async () => {
+    const { blob } = await file(`${line.address}&format=${format}`, signal);
+    save(blob, `${wanted.number}.${format}`);
+  }, { "aria-label": `Download the number as ${format.toUpperCase()}` });
 
   root.append(
     title("Draw"), tabs("Draw", DRAWINGS, "play"),
     h("form", { class: "controls", onsubmit: (event) => event.preventDefault() },
-      seedField(wanted.seed, (seed) => set({ seed, index: null }))),
+      seedField(wanted.seed, chosen("seed")), checkpoint,
+      h("details", { class: "more", open: COMMON.some((key) => wanted[key] !== "") }, h("summary", {}, "More options"), h("div", { class: "controls" },
+        field("index", "Index", { min: 0, max: 2 ** 40 }), field("scale", "Scale", { min: 1, max: 8 }), field("padding", "Padding", { min: 0, max: 8 }),
+        h("label", { class: "inline" }, invert, "Black on white, in the file")))),
     h("section", {}, h("h2", {}, "Number"),
-      h("div", { class: "field" }, h("label", { for: "number" }, "Up to 40 digits"), number), line.element),
+      h("div", { class: "controls" },
+        h("div", { class: "field" }, h("label", { for: "number" }, "Up to 40 digits"), number),
+        choiceField("style", "Digits in", STYLES, wanted.style || "hand", (value) => set({ style: value === "hand" ? "" : value }))),
+      line.element, h("p", { class: "actions" }, "Download:", download("png"), download("npy"))),
     h("section", {}, h("h2", {}, "Morph"),
-      h("div", { class: "actions" }, first, last), film.element));
+      h("div", { class: "controls" },
+        choiceField("first", "From", DIGITS, wanted.first, chosen("first")), choiceField("last", "To", DIGITS, wanted.last, chosen("last")),
+        field("to_seed", "Seed of the last digit", { min: 0, max: Number.MAX_SAFE_INTEGER }), field("steps", "Steps", { min: 2, max: 60 }),
+        field("milliseconds", "Milliseconds per digit", { min: 20, max: 1000, step: 10 }),
+        choiceField("format", "Format", FORMATS, wanted.format, chosen("format"))), film.element));
+  fillCheckpoints(checkpoint.querySelector("select"), wanted.checkpoint ?? "latest", "", signal).catch(showError);
   draw();
 
   function set(changes) {
@@ -38,23 +63,28 @@ export async function show(root, { query }, signal) {
     draw();
   }
 
+  /** The parameters of a picture that the user chose, as a query. */
+  function options(keys, scale) {
+    const pairs = ["seed", ...keys, ...COMMON].map((key) => [key, wanted[key] || (key === "scale" ? scale : "")]);
+    return new URLSearchParams([...pairs.filter(([, value]) => value !== ""), ...(wanted.checkpoint ? [["checkpoint", wanted.checkpoint]] : [])]);
+  }
+
   /** Draw both pictures, after a short delay; a later call replaces an earlier one. */
   async function draw() {
-    note(wanted);
+    note({ ...wanted, format: wanted.format === "webp" ? null : wanted.format });
     const request = (draw.newest = Symbol("request"));
     await new Promise((resolve) => setTimeout(resolve, SETTLE));
     if (request !== draw.newest || signal.aborted) return;
-    const seed = encodeURIComponent(wanted.seed) + (wanted.index ? `&index=${encodeURIComponent(wanted.index)}` : "");
-    const by = wanted.checkpoint ? `&checkpoint=${encodeURIComponent(wanted.checkpoint)}` : "";
+    const way = `${wanted.first} that changes into a ${wanted.last}`;
     await Promise.all([
-      line.draw(`numbers/${encodeURIComponent(wanted.number || " ")}?seed=${seed}&scale=3${by}`, `The number ${wanted.number}, drawn with seed ${wanted.seed}`, signal),
-      film.draw(`morph/${wanted.first}/${wanted.last}?seed=${seed}&scale=6&format=webp${by}`, `A ${wanted.first} that changes into a ${wanted.last} and back`, signal),
+      line.draw(`numbers/${encodeURIComponent(wanted.number || " ")}?${options(OF_NUMBER, LARGEST.number)}`, `The number ${wanted.number}, drawn with seed ${wanted.seed}`, signal),
+      film.draw(`morph/${wanted.first}/${wanted.last}?${options(OF_MORPH, LARGEST.morph)}&format=${wanted.format}`, wanted.format === "png" ? `A ${way}, step by step` : `A ${way} and back`, signal),
     ]);
     announce(`Drawn with seed ${wanted.seed}.`);
   }
 }
 
-/** Create a picture with its permanent link below, or with the error message. */
+/** Create a picture with its permanent link below, or with the error message. `address` is that of the link. */
 function drawing() {
   const picture = sheet();
   const paper = h("div", { class: "paper" }, picture);
@@ -65,12 +95,16 @@ function drawing() {
   const element = h("div", { class: "drawing" }, paper, under, trouble);
   return {
     element,
+    get address() {
+      return link.href;
+    },
     async draw(path, text, signal) {
       newest = Symbol("request");
       try {
         const headers = await picture.draw(path, text, signal);
-        const fixed = new URL(`${path.replace(/&checkpoint=.*/, "")}&checkpoint=${headers.get("X-Checkpoint")}`, document.baseURI).href;
-        link.href = link.textContent = fixed;
+        const fixed = new URL(path, document.baseURI);
+        fixed.searchParams.set("checkpoint", headers.get("X-Checkpoint"));
+        link.href = link.textContent = fixed.href;
         trouble.replaceChildren();
         paper.hidden = under.hidden = false;
       } catch (problem) {
@@ -83,10 +117,4 @@ function drawing() {
       }
     },
   };
-}
-
-function choice(id, text, chosen, chose) {
-  const select = h("select", { id, onchange: () => chose(select.value) }, DIGITS.map((digit) => h("option", { value: digit }, digit)));
-  select.value = chosen;
-  return h("div", { class: "field" }, h("label", { for: id }, text), select);
 }

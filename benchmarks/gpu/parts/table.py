@@ -14,7 +14,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.gpu.context import PartContext, is_captured, run_eagerly, uses_triton
 from benchmarks.gpu.parts.machine import bf16_product
 from benchmarks.training import compile_networks
-from models.config import Precision, RecipeName, TrainingConfig
+from models.config import NUM_CLASSES, Precision, RecipeName, TrainingConfig
 from models.data.dataset import Dataset
 from models.networks.precision import SettledPrecision
 from models.training.fused.iteration import FusedIteration
@@ -32,8 +32,10 @@ KERNELS_FILE = "kernels.json"
 class WithoutTriton(FusedIteration):
     """The fused iteration with the reference kernels in torch operations."""
 
-    def __init__(self, config: TrainingConfig, precision: SettledPrecision, device: torch.device) -> None:
-        super().__init__(config, precision, device)
+    def __init__(
+        self, config: TrainingConfig, precision: SettledPrecision, device: torch.device, classes: int = NUM_CLASSES
+    ) -> None:
+        super().__init__(config, precision, device, classes)
         self.kernels = TorchKernels()
 
 

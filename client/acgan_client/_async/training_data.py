@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from acgan_client._async.transport import AsyncTransport
+from acgan_client._async.exploration import AsyncExploration
 from acgan_client.calls import (
     DigitsQuery,
     Options,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # optional
     import numpy as np
 
 
-class AsyncTrainingData(AsyncTransport):
+class AsyncTrainingData(AsyncExploration):
     """The part of the client that knows training data by name: `letters`, or `letters@2` for its second version."""
 
     async def images(self, dataset: str, label: str | int | None = None, **query: Unpack[DigitsQuery]) -> Drawn:

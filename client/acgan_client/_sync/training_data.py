@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from acgan_client._sync.transport import Transport
+from acgan_client._sync.exploration import Exploration
 from acgan_client.calls import (
     DigitsQuery,
     Options,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # optional
     import numpy as np
 
 
-class TrainingDataCalls(Transport):
+class TrainingDataCalls(Exploration):
     """The part of the client that knows training data by name: `letters`, or `letters@2` for its second version."""
 
     def images(self, dataset: str, label: str | int | None = None, **query: Unpack[DigitsQuery]) -> Drawn:

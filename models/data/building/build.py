@@ -24,12 +24,12 @@ from models.data.building.options import ImportOptions
 from models.data.building.reading import batches, fingerprint, sample
 from models.data.building.split import Split, split
 from models.data.importing.items import LIMITS, InvalidImages, Limits, Source, open_source
+from models.data.importing.names import CLASS_NAME_LENGTH, listing
 from models.data.importing.normalise import looks_inverted
 from models.devices import processors
 from models.version import code_version
 
 FORMAT = 1  # of chunks; a change of how pictures become images gets the next number
-CLASS_NAME_LENGTH = 100
 MOST_BLANK = 0.5  # share of the images without ink: more mean that the ink was taken for the background
 MOST_SKIPPED = 0.05  # share of the pictures that may be unreadable: more are a mistake, not bad luck
 NAMED = 20  # unreadable pictures that a message names
@@ -79,7 +79,7 @@ def build(
     with locked(work, key) as chunks, open_source(path, limits, labels, scratch=chunks.folder) as source:
         if source.empty_classes:
             raise InvalidImages(
-                f"class {_listed(source.empty_classes)} has no images: add images, or remove the folder"
+                f"class {listing(source.empty_classes, NAMED)} has no images: add images, or remove the folder"
             )
         is_inverted = options.invert == "yes"
         if options.invert == "auto":
@@ -211,16 +211,11 @@ def _reasons(skipped: list[tuple[str, str]], most: int) -> str:
     return f"{named}; and {len(skipped) - most:,} more" if len(skipped) > most else named
 
 
-def _listed(names: Sequence[str]) -> str:
-    named = ", ".join(map(printable, names[:NAMED]))
-    return f"{named} and {len(names) - NAMED} more" if len(names) > NAMED else named
-
-
 def _warnings(found: Split, skipped: list[tuple[str, str]], unused: list[str], blank: int) -> Iterator[str]:
     if skipped:
         yield f"pictures skipped, because they cannot be read: {len(skipped):,} ({_reasons(skipped, NAMED)})"
     if unused:
-        yield f"classes left out, because they have no image: {_listed(unused)}"
+        yield f"classes left out, because they have no image: {listing(unused, NAMED)}"
     if found.dropped:
         yield f"training images left out, because they are test images too: {found.dropped:,}"
     if found.repeated:

@@ -87,7 +87,7 @@ def settled(splits: Collection[str | None]) -> dict[str | None, str | None]:
     return {split: (TEST if split == test else TRAIN) if is_split else None for split in splits}
 
 
-def listing(names: Collection[str]) -> str:
+def listing(names: Collection[str], most: int = NAMED) -> str:
     """Return the first names in one line, printable, and how many more there are."""
-    first = ", ".join(printable(name) for name in sorted(names, key=natural)[:NAMED])
-    return f"{first} and {len(names) - NAMED:,} more" if len(names) > NAMED else first
+    first = ", ".join(printable(name) for name in sorted(names, key=natural)[:most])
+    return f"{first} and {len(names) - most:,} more" if len(names) > most else first

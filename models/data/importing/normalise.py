@@ -5,7 +5,6 @@ from typing import Literal
 
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, ConfigDict
 
 from models.config import IMAGE_SIZE
 from models.data.importing.decoding import check_size, decode
@@ -17,15 +16,6 @@ Invert = Literal["auto", "yes", "no"]
 BOX = 20  # pixels; MNIST's digits fit into it (LeCun, Cortes, Burges)
 FAINT = 12  # of a large picture, ink fainter than 1/12 of the brightest does not extend the box: artefacts of JPEG
 NOISE = 4  # median deviations of the border from its median, up to which a pixel belongs to the background
-
-
-class Fitting(BaseModel):
-    """How pictures become 28 x 28 grey images."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    mode: Mode = "mnist"
-    invert: Invert = "auto"
 
 
 def to_grey(content: bytes | np.ndarray, limits: Limits = LIMITS) -> np.ndarray:

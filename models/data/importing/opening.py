@@ -9,7 +9,7 @@ from models.data.importing.containers.tars import BZIP2, XZ, Tar, is_tar, unpack
 from models.data.importing.containers.tree import Folder, single_file
 from models.data.importing.containers.zips import Zip
 from models.data.importing.items import InvalidImages, Limits
-from models.data.importing.row_files.idx_pairs import idx_header_of, idx_part, sibling, without_labels
+from models.data.importing.row_files.idx_pairs import header_of, idx_part, sibling, without_labels
 from models.data.importing.row_files.selection import HEAD, kind_of, single_source
 from models.data.importing.sources import OpenedSource, of_parts, sentences
 
@@ -27,7 +27,7 @@ def _opened(path: Path, limits: Limits, labels: Path | None, scratch: Path | Non
         _refuse_labels(path, labels)
         return tree_source(Folder(path, limits), limits, stack)
     head = read_head(path, HEAD)
-    if idx_header_of(head) is not None:
+    if header_of(head) is not None:
         return _idx_pair(path, labels, limits)
     _refuse_labels(path, labels)
     if head.startswith(ZIP) and kind_of(head, path.name) is None:

@@ -1,6 +1,7 @@
 """What all readers share: the opened source, files with rows, errors of libraries as sentences."""
 
 import errno
+import gzip
 import lzma
 import struct
 import tarfile
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, Self
 
-from models.bounded_reading import FileFault, FileUnreadable, printable
+from models.bounded_reading import GZIP, FileFault, FileUnreadable, printable
 from models.data.importing.items import InvalidImages, Item, Limits
 from models.data.importing.names import settled
 
@@ -69,6 +70,14 @@ class DataFile(NamedTuple):
         """Return the first bytes."""
         with sentences(self.name), self.open() as file:
             return file.read(length)
+
+    @contextmanager
+    def open_plain(self) -> Iterator[BinaryIO]:
+        """Open the file, unpacked if it is gzipped, at its beginning."""
+        with self.open() as file:
+            is_packed = file.read(2) == GZIP
+            file.seek(0)
+            yield gzip.GzipFile(fileobj=file) if is_packed else file  # type: ignore[misc]
 
 
 class Part(NamedTuple):

@@ -13,7 +13,7 @@ from app.security.api_keys import make_key
 from app.settings import AppSettings
 from models.registry.store import CheckpointStore
 from tests.app.api.test_event_stream import accept, claim, progress
-from tests.app.conftest import fresh_weights, publish_own
+from tests.app.conftest import fresh_weights, publish_own, publish_trained
 from tests.models.registry.test_store import NEW, OLD
 from tests.support.api_clients import local_client
 from tests.support.image_archives import zip_of_pictures
@@ -31,6 +31,7 @@ OF_HTTP = {
     "x-accel-buffering",
 }  # of HTTP and of proxies
 EVALUATED = "20260130-120000-00000a"
+EXPLORED = "20260130-120000-00000b"
 UNKNOWN = "20260131-120000123-00001c-9f3a61c2d4e58b07"
 SMALL = {"epochs": 2, "dataset": "printed", "train_examples": 600, "test_examples": 600}
 
@@ -117,6 +118,8 @@ def ask_digits(recorder: Recorder) -> None:
         ("GET /morph/{first}/{last}", "?seed=4&steps=2&format=png", {"first": 3, "last": 8}),
         ("GET /images/{dataset}/{label}", "?seed=4", {"dataset": "mnist", "label": 7}),
         ("GET /images/{dataset}", "?seed=4", {"dataset": "mnist"}),
+        ("GET /digits/{label}/traversal", "?seed=4&rows=1&columns=2", {"label": 7}),
+        ("GET /images/{dataset}/{label}/traversal", "?seed=4&rows=1&columns=2", {"dataset": "mnist", "label": 7}),
         (evolution, "?seed=4", {"job_id": NEW, "label": 7}),
     ):
         tag = recorder.ask(operation, 200, query, **options).headers["ETag"]
@@ -175,6 +178,19 @@ def ask_evaluations(recorder: Recorder, settings: AppSettings, store: Checkpoint
         tag = recorder.ask(path, 200, **found).headers["ETag"]
         recorder.ask(path, 304, headers={"If-None-Match": tag}, **found)
         recorder.ask(path, 404, job_id=UNKNOWN)
+
+
+def ask_neighbours(recorder: Recorder, store: CheckpointStore) -> None:
+    checkpoint = publish_trained(store, EXPLORED, bring(store.training_data, "ten", tuple("0123456789")))
+    for operation, options in (
+        ("GET /digits/{label}/neighbours", {"label": 7}),
+        ("GET /images/{dataset}/{label}/neighbours", {"dataset": "ten", "label": 7}),
+    ):
+        query = f"?seed=4&checkpoint={checkpoint}"
+        tag = recorder.ask(operation, 200, query, **options).headers["ETag"]
+        recorder.ask(operation, 304, query, headers={"If-None-Match": tag}, **options)
+        recorder.ask(operation, 422, "?n=11", **options)
+    recorder.ask("GET /digits/{label}/neighbours", 404, f"?checkpoint={NEW}-e001", label=7)
 
 
 def ask_the_rest(recorder: Recorder) -> None:
@@ -239,6 +255,7 @@ def test_real_responses_have_the_declared_headers(settings: AppSettings, store: 
         ask_datasets(recorder, limited)
         ask_training_data(recorder, store)
         ask_evaluations(recorder, settings, store)
+        ask_neighbours(recorder, store)
         ask_the_rest(recorder)
         ask_for_errors(recorder)
     successes = {key: names for key, names in recorder.sent.items() if key[1] < "4"}

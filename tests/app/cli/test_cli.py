@@ -10,7 +10,8 @@ import pytest
 import typer
 from PIL import Image
 
-from app.cli import GROUPS, PANELS, read_settings
+from app.cli.application import GROUPS, PANELS
+from app.cli.errors import read_settings
 from models.config import DatasetName
 from models.networks.weights import discriminator_from_bytes, generator_from_bytes
 from tests.support.forks import run_acgan

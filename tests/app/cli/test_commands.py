@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli import GROUPS, PANELS
+from app.cli.application import GROUPS, PANELS
 
 MEMBERS = {f"{group} {name}": command for group, (_, members) in GROUPS.items() for name, command in members.items()}
 COMMANDS = {name: command for commands in PANELS.values() for name, command in commands.items()}

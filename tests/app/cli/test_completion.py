@@ -52,9 +52,8 @@ def complete(home: Path, *words: str, **environment: str) -> list[str]:
 
 def names() -> list[dict[str, object]]:
     """Runs with a name, with one that a shell would divide, and with one that it would execute."""
-    config = job()["config"]
     words = ("mine", "two words", "$(touch pwned)", "mine")
-    return [job(id=f"20260131-12000{n}-00001c", config={**config, "name": word}) for n, word in enumerate(words)]
+    return [job(id=f"20260131-12000{n}-00001c", name=word) for n, word in enumerate(words)]
 
 
 @pytest.fixture(scope="module")

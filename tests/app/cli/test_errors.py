@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli import PANELS
+from app.cli.application import PANELS
 from app.server.embedded_redis import free_port
 from tests.app.cli.test_cli import acgan
 
@@ -32,6 +32,7 @@ MISTAKES = {
     "resume": (["resume", JOB, "--url", "ftp://x"], "is not an address of a service"),
     "retry": (["retry", JOB, "--url", "ftp://x"], "is not an address of a service"),
     "front": (["front", JOB, "--url", "ftp://x"], "is not an address of a service"),
+    "label": (["label", JOB], "nothing to change: name at least one of --name"),
     "history": (
         ["history", JOB, "-o", "x.png"],
         "x.png cannot be written as PNG: name a file that ends in .json",
@@ -59,6 +60,7 @@ SERVICE = {
     "resume": [JOB],
     "retry": [JOB],
     "front": [JOB],
+    "label": [JOB, "--name", "mine"],
     "history": [JOB],
     "checkpoints": [],
     "serving": [],

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.cli.output import SafeConsole
-from app.cli.terminal import ASCII, in_characters, ink_for
+from app.cli.display.output import SafeConsole
+from app.cli.display.terminal import ASCII, in_characters, ink_for
 from models.networks.acgan import Generator
 from models.networks.weights import to_bytes
 from tests.support.hostile_server import EVIL, JOB_ID, Answer, as_json, dataset, hostile, http, job, problem

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli import PANELS
+from app.cli.application import PANELS
 from tests.app.conftest import fresh_weights
 from tests.models.interop.test_keras import write_like_keras
 from tests.support.hostile_server import JOB_ID, Answer, as_json, dataset, hostile, job
@@ -25,6 +25,7 @@ WAITING = {
     "resume": (["resume", JOB_ID], "may have received the request"),
     "retry": (["retry", JOB_ID], "may have received the request"),
     "front": (["front", "latest"], "may have received the request"),
+    "label": (["label", JOB_ID, "--name", "mine"], "may have received the request"),
     "history": (["history", JOB_ID], "nothing was changed"),
     "checkpoints": (["checkpoints"], "nothing was changed"),
     "serving": (["serving", "best"], "`acgan serving` prints it"),

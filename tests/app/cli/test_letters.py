@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from app.cli.evaluation_table import tabulate
+from app.cli.display.evaluation_table import tabulate
 from app.cli.local import evaluation as local_evaluation
 from app.cli.local.drawing import NoGenerator, draw_here
 from app.cli.local.evaluation import evaluate_here

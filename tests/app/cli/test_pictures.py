@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from acgan_client import Client
-from app.cli.picture_files import ANIMATIONS, DIGITS, PICTURES, format_of
-from app.cli.pictures import in_rows
+from app.cli.display.picture_files import ANIMATIONS, DIGITS, PICTURES, format_of
+from app.cli.display.pictures import in_rows
 from app.settings import AppSettings
 from models.errors import InvalidInput
 from models.registry.store import CheckpointStore

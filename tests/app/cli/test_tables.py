@@ -17,8 +17,8 @@ import pytest
 from rich.cells import cell_len
 
 from acgan_client.records import Dataset, Job
-from app.cli.columns import Column, Table
-from app.cli.tables import datasets_table, jobs_table, shortest_prefix, span
+from app.cli.display.columns import Column, Table
+from app.cli.display.tables import datasets_table, jobs_table, shortest_prefix, span
 from tests.support.hostile_server import as_json, dataset, hostile, job
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)

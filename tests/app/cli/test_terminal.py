@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from app.cli.terminal import columns_that_fit, has_greys, in_characters
+from app.cli.display.terminal import columns_that_fit, has_greys, in_characters
 from models.networks.acgan import Generator
 from models.networks.weights import to_bytes
 from tests.app.cli.test_cli import acgan

@@ -33,7 +33,7 @@ def served(client: TestClient) -> str:
 
 
 def test_rolling_back_is_one_call(client: TestClient, store: CheckpointStore) -> None:
-    of_mnist = {"dataset": None, "serving_dataset": "mnist"}
+    of_mnist = {"dataset": None, "by": "epoch", "serving_dataset": "mnist"}
     newest = {"policy": "newest", "checkpoint": None, "serving": f"{NEW}-e001"}
     assert client.get("/serving").json() == newest | of_mnist
     result = client.put("/serving", json={"policy": "pinned", "checkpoint": f"{OLD}-e001"})

@@ -33,7 +33,8 @@ JOB = "/jobs/20200101-000000-aaaaaa"
 VERBS = ("cancel", "resume", "retry", "front")
 CHANGES = [("POST", "/train"), *(("POST", f"{JOB}/{verb}") for verb in VERBS)]
 OTHER_CHANGES = [("PUT", "/serving"), ("DELETE", "/train"), ("PATCH", JOB)]
-READS = ["/digits/7", "/jobs", "/checkpoints", "/docs", "/openapi.json", "/metrics", "/nowhere"]
+EXPLORED = ["/digits/7/neighbours", "/digits/7/traversal"]
+READS = ["/digits/7", *EXPLORED, "/jobs", "/checkpoints", "/docs", "/openapi.json", "/metrics", "/nowhere"]
 PROBES = ["/livez", "/readyz"]
 MALFORMED = [  # names that are the same in every run, which keys are not
     "a key",
@@ -221,6 +222,8 @@ def test_openapi_says_which_calls_need_a_key(redis_url: str) -> None:
     changes |= {
         "post /datasets",
         "post /checkpoints",
+        "post /evaluations",
+        "patch /jobs/{job_id}",
         "delete /datasets/{job_id}",
         "delete /jobs/{job_id}",
         "delete /checkpoints/{checkpoint}",

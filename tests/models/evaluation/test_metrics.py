@@ -17,6 +17,7 @@ from models.evaluation.metrics import (
     kernel_distance,
     mean_distance,
     nearest,
+    nearest_few,
     split_by_class,
     wilson,
 )
@@ -108,3 +109,24 @@ def test_features_are_split_by_class_in_order() -> None:
 def test_wilson_bounds_solve_their_equation(right: int, n: int) -> None:
     for bound in wilson(right, n):
         assert abs(right / n - bound) == pytest.approx(1.96 * np.sqrt(bound * (1 - bound) / n), abs=1e-9)
+
+
+def test_the_nearest_few_are_those_of_brute_force_and_a_copy_is_at_distance_0() -> None:
+    rows = np.random.default_rng(1).integers(256, size=(23_000, 784), dtype=np.uint8)  # more than are compared at once
+    rows[17_000] = rows[21_000]
+    distances, indices = nearest_few(torch.from_numpy(rows[21_000]), torch.from_numpy(rows), 5)
+    expected = np.sqrt(((rows.astype(float) - rows[21_000].astype(float)) ** 2).sum(1))
+    order = expected.argsort(kind="stable")[:5]
+    assert indices.tolist() == order.tolist()
+    assert indices[:2].tolist() == [17_000, 21_000]
+    assert distances[:2].tolist() == [0, 0]
+    assert distances.numpy() == pytest.approx(expected[order], rel=1e-5)
+    same, _ = nearest(torch.from_numpy(rows[:1]).float(), torch.from_numpy(rows[1:100]).float())
+    few, _ = nearest_few(torch.from_numpy(rows[0]), torch.from_numpy(rows[1:100]), 1)
+    assert float(few[0]) == pytest.approx(float(same[0]), rel=1e-3)  # the distance of `copies`
+
+
+def test_fewer_rows_than_are_wanted_are_all_found() -> None:
+    rows = torch.tensor([[3, 4], [0, 1]], dtype=torch.uint8)
+    distances, indices = nearest_few(torch.zeros(2, dtype=torch.uint8), rows, 9)
+    assert (distances.tolist(), indices.tolist()) == ([1, 5], [1, 0])

@@ -82,7 +82,7 @@ def test_a_newest_checkpoint_that_does_not_exist_is_reported_and_replaced(store:
     store.storage.remove(CheckpointId(DIGITS, 1).folder)
     latest = store.find_latest()
     assert f"names {DIGITS}-e001, which does not exist" in (latest.trouble or "")
-    assert set(latest.datasets or {}) == {"printed"}
+    assert set(latest.datasets) == {"printed"}
     run(store, LATER, 3, "printed")
     assert store.find_latest().trouble is None
     assert store.latest("mnist") is None

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from models.config import NUM_CLASSES
 from models.data.dataset import Dataset
-from models.evaluation import classifier, evaluation_records, judge
+from models.evaluation import classifier, evaluation_records, judge, metrics
 from models.evaluation.classifier import Classifier, ClassifierTraining, look
 from models.evaluation.evaluator import EvaluationBudget, Evaluator
 from models.evaluation.judge import Judge, find_judge
@@ -156,7 +156,10 @@ def check_examination() -> dict[str, Any]:
         examiner = Evaluator(make_dataset(CUDA), make_judge(), EvaluationBudget(EACH, EACH, pupils=1, epochs=1))
         digits = torch.zeros(EACH * NUM_CLASSES, 28, 28, dtype=torch.uint8, device=CUDA)
         labels = examiner.by_class(digits)
-        with mock.patch.object(evaluation_records.Figures, "model_validate", dict):
+        with (
+            mock.patch.object(evaluation_records.Figures, "model_validate", dict),
+            mock.patch.object(metrics, "wilson", return_value=(0.0, 1.0)),  # the shares that are read are larger than 1
+        ):
             figures, _ = examiner.examine(digits, labels, lambda: (digits, labels), "generated")
     return {"reads": log.reads, "figures": sorted(figures)}
 

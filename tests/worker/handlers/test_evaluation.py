@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from app.cli.evaluation_table import tabulate
+from app.cli.display.evaluation_table import tabulate
 from app.cli.local.evaluation import evaluate_here
 from app.settings import AppSettings
 from benchmarks.records import ask_desk

@@ -147,8 +147,8 @@ def free_after(queue: Queue, speeds: Speeds) -> list[tuple[RunsOn, float | None]
     busy: defaultdict[RunsOn, list[float | None]] = defaultdict(list)
     for job in queue.running:
         kind = job.kind_of_worker or ("gpu" if not queue.workers["cpu"] else "cpu")
-        eta = eta_of(job.fields.get("progress"))
-        busy[kind].append(left_of(job, kind, speeds) if eta is None else eta)
+        eta = number_in(job.fields.get("progress"), "eta_seconds")
+        busy[kind].append(left_of(job, kind, speeds) if eta is None else max(0.0, eta))
     return [
         (kind, seconds)
         for kind in KINDS_OF_WORKERS
@@ -156,12 +156,13 @@ def free_after(queue: Queue, speeds: Speeds) -> list[tuple[RunsOn, float | None]
     ]
 
 
-def eta_of(progress: str | None) -> float | None:
+def number_in(record: str | None, field: str) -> float | None:
+    """Return a field of a record in JSON; None if it is missing or no number."""
     try:
-        eta = json.loads(progress or "{}").get("eta_seconds")
+        number = json.loads(record or "{}").get(field)
     except (ValueError, AttributeError):
         return None
-    return max(0.0, float(eta)) if isinstance(eta, int | float) else None
+    return float(number) if isinstance(number, int | float) else None
 
 
 def left_of(job: Known, kind: RunsOn, speeds: Speeds) -> float | None:
@@ -176,17 +177,9 @@ def speeds_of(jobs: Sequence[Known]) -> Speeds:
     seconds: defaultdict[tuple[object, ...], list[float]] = defaultdict(list)
     for job in jobs:
         config, kind = job.config, job.kind_of_worker
-        if config is not None and kind is not None and (took := duration_of(job.first_epoch)) is not None:
+        if config is not None and kind is not None and (took := number_in(job.first_epoch, "seconds")) is not None:
             seconds[alike(config, kind)].append(took)
     return {key: median(each) for key, each in seconds.items()}
-
-
-def duration_of(epoch: str | None) -> float | None:
-    try:
-        seconds = json.loads(epoch or "{}").get("seconds")
-    except (ValueError, AttributeError):
-        return None
-    return float(seconds) if isinstance(seconds, int | float) else None
 
 
 def alike(config: TrainingConfig, kind: RunsOn) -> tuple[object, ...]:

@@ -1,5 +1,5 @@
--- ARGV: id, its name and tags as they were read or '', its line; and so on. Add jobs to the index, unless they are in it
--- or have been labelled since.
+-- ARGV: id, its name and tags as they were read or '', its line; and so on. Add jobs to the index, unless they are in
+-- it or have been labelled since.
 for i = 1, #ARGV, 4 do
   local id = ARGV[i]
   local labels = redis.call('HMGET', record(id), 'name', 'tags', 'status')

@@ -3,7 +3,9 @@
 -- Returns the rank after which to continue or '' at the end, then id, rank, id, rank, ...
 local order, kind_of_jobs, status, archived, tag = unpack(ARGV, 1, 5)
 local wanted, start, most = tonumber(ARGV[6]), ARGV[7] ~= '' and ARGV[7], tonumber(ARGV[8])
-local listed, SEGMENT, CHUNK = LISTS[kind_of_jobs], 2 ^ 40, 100
+local listed = LISTS[kind_of_jobs]
+local SEGMENT = 2 ^ 40 -- more than any rank
+local CHUNK = 100 -- entries that are read at once
 local function segments() -- key, number that is added to its scores, whether to omit the statuses of other segments
   if order ~= 'newest' and order ~= 'active' then return {{listed .. ':by_' .. order, 0}} end
   if status ~= '' then return {{listed .. ':' .. status, 0}} end

@@ -1,7 +1,8 @@
 -- Functions that keep the index of lists. Each job has a line, which a search looks at: its folded name, a separator
 -- and its folded tags. Sorted sets have a rank of each job, which contains its place in the order of acceptance, so
 -- that no two are equal.
-local PLACES, UNJUDGED = 2 ^ 30, 2 ^ 22 - 1 -- the Frechet distance is ranked in thousandths
+local PLACES = 2 ^ 30
+local UNJUDGED = 2 ^ 22 - 1 -- the Frechet distance is ranked in thousandths
 local function by(id, order)
   return list(id) .. ':by_' .. order
 end

@@ -4,7 +4,6 @@ The header is optional. Without one, the label is the first value. With one, it 
 other columns are pixels, 0 to 255, row by row, of a square image.
 """
 
-import gzip
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from models.bounded_reading import GZIP, printable
+from models.bounded_reading import printable
 from models.data.importing.items import InvalidImages, Item, Limits
 from models.data.importing.names import class_number, split_of
 from models.data.importing.sources import DataFile, Part, sentences
@@ -52,10 +51,8 @@ def csv_part(file: DataFile, limits: Limits) -> Part:
 @contextmanager
 def _lines(file: DataFile) -> Iterator[Iterator[tuple[int, bytes]]]:
     """Open a file as an iterator of its lines that are not empty, with their numbers."""
-    with file.open() as stream:
-        is_packed = stream.read(2) == GZIP
-        stream.seek(0)
-        yield _split(gzip.GzipFile(fileobj=stream) if is_packed else stream, file.name)  # type: ignore[arg-type]
+    with file.open_plain() as stream:
+        yield _split(stream, file.name)
 
 
 def _split(stream: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:

@@ -1,16 +1,13 @@
 """Reads pairs of IDX files, images (N, H, W) and labels (N,) of unsigned bytes, plain or gzipped."""
 
-import gzip
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import PurePath
-from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from models.bounded_reading import GZIP, gunzip_head, printable
-from models.data.idx import IDX, read_idx
+from models.data.idx import ArrayHeader, idx_header_of, read_idx
 from models.data.importing.items import InvalidImages, Item, Limits
 from models.data.importing.names import split_of
 from models.data.importing.sources import DataFile, Part, sentences
@@ -20,19 +17,9 @@ HEAD = 1 << 12  # bytes, also of gzip data, that contain a header
 KIND_WORDS = re.compile(r"(?<![a-z])(images?|imgs?|labels?|idx[13])(?![a-z0-9])|(\.gz)$")
 
 
-class IdxHeader(NamedTuple):
-    shape: tuple[int, ...]  # (N,) or (N, H, W)
-    start: int  # of the elements, in bytes
-
-
-def idx_header_of(head: bytes) -> IdxHeader | None:
+def header_of(head: bytes) -> ArrayHeader | None:
     """Parse the header of an IDX file of unsigned bytes, also a gzipped one; None if it is something else."""
-    if head.startswith(GZIP):
-        head = gunzip_head(head, HEAD)
-    if len(head) < 4 or head[:3] != IDX or head[3] not in KINDS or len(head) < 4 + 4 * head[3]:
-        return None
-    start = 4 + 4 * head[3]
-    return IdxHeader(tuple(int.from_bytes(head[at : at + 4], "big") for at in range(4, start, 4)), start)
+    return idx_header_of(gunzip_head(head, HEAD) if head.startswith(GZIP) else head)
 
 
 def idx_parts(files: list[DataFile], limits: Limits) -> list[Part]:
@@ -42,7 +29,7 @@ def idx_parts(files: list[DataFile], limits: Limits) -> list[Part]:
     """
     found: dict[str, dict[str, DataFile]] = {kind: {} for kind in KINDS.values()}
     for file in sorted(files, key=lambda file: file.name.endswith(".gz")):
-        header = idx_header_of(file.head(HEAD))
+        header = header_of(file.head(HEAD))
         if header is None:
             raise InvalidImages(f"{file.shown} is not an IDX file of unsigned bytes with one or three dimensions")
         found[KINDS[len(header.shape)]].setdefault(KIND_WORDS.sub("", file.name.lower()), file)
@@ -65,7 +52,7 @@ def idx_part(images: DataFile, labels: DataFile, limits: Limits) -> Part:
         raise InvalidImages(f"{images.shown} has {shape[0]:,} images, and {labels.shown} has {len(values):,} labels")
 
     def rows(first: int) -> Iterator[Item]:
-        with _open(images) as file, sentences(images.name):
+        with images.open_plain() as file, sentences(images.name):
             file.seek(start + first * shape[1] * shape[2])
             for number in range(first, shape[0]):
                 data = file.read(shape[1] * shape[2])
@@ -80,8 +67,8 @@ def idx_part(images: DataFile, labels: DataFile, limits: Limits) -> Part:
     return Part("IDX", images.shown, split_of(name, *reversed(images.folder)), shape[0], rows)
 
 
-def _header(file: DataFile, kind: str, limits: Limits) -> IdxHeader:
-    header = idx_header_of(file.head(HEAD))
+def _header(file: DataFile, kind: str, limits: Limits) -> ArrayHeader:
+    header = header_of(file.head(HEAD))
     if header is None or KINDS[len(header.shape)] != kind:
         raise InvalidImages(f"{file.shown} is not an IDX file of {kind}")
     count, *size = header.shape
@@ -94,22 +81,12 @@ def _header(file: DataFile, kind: str, limits: Limits) -> IdxHeader:
 
 def _labels(file: DataFile, limits: Limits) -> np.ndarray:
     shape, start = _header(file, "labels", limits)
-    with _open(file) as stream, sentences(file.name):
+    with file.open_plain() as stream, sentences(file.name):
         data = stream.read(start + shape[0] + 1)
     try:
         return read_idx(data)
     except ValueError:
         raise InvalidImages(f"{file.shown} does not have the {shape[0]:,} labels that its header promises") from None
-
-
-@contextmanager
-def _open(file: DataFile) -> Iterator[BinaryIO]:
-    """Open the plain content of a file."""
-    with ExitStack() as stack:
-        stream = stack.enter_context(file.open())
-        is_packed = stream.read(2) == GZIP
-        stream.seek(0)
-        yield stack.enter_context(gzip.GzipFile(fileobj=stream)) if is_packed else stream  # type: ignore[misc]
 
 
 def sibling(name: str) -> str | None:

@@ -46,7 +46,8 @@ def npz_parts(file: DataFile, limits: Limits) -> list[Part]:
             if not info.filename.endswith(SUFFIX):
                 continue
             if info.flag_bits & ENCRYPTED or info.compress_type not in METHODS:
-                raise InvalidImages(f"{file.shown} has an array that is encrypted or not deflated: {_shown(info)}")
+                name = printable(info.filename)
+                raise InvalidImages(f"{file.shown} has an array that is encrypted or not deflated: {name}")
             with sentences(f"{file.name}/{info.filename}"), archive.open(info) as member:
                 array = _header(member, info.filename.removesuffix(SUFFIX), file)  # type: ignore[arg-type]
             arrays[array.key.lower()] = array
@@ -57,10 +58,6 @@ def npz_parts(file: DataFile, limits: Limits) -> list[Part]:
                 f"{file.shown} has no arrays x_train and y_train, images and labels, or x and y, but: {names}"
             )
         return [_part(file, arrays[images], arrays[labels], archive, limits) for images, labels in pairs]
-
-
-def _shown(info: zipfile.ZipInfo) -> str:
-    return printable(info.filename)
 
 
 def _pairs(keys: list[str]) -> list[tuple[str, str]]:

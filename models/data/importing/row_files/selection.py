@@ -10,7 +10,7 @@ from models.data.importing.containers.tree import Container, Entry, data_file
 from models.data.importing.items import InvalidImages, Limits
 from models.data.importing.names import SPLITS, listing, natural
 from models.data.importing.row_files.csv_rows import csv_part
-from models.data.importing.row_files.idx_pairs import idx_header_of, idx_parts
+from models.data.importing.row_files.idx_pairs import header_of, idx_parts
 from models.data.importing.row_files.npz_arrays import npz_parts
 from models.data.importing.row_files.parquet_rows import MAGIC as PARQUET
 from models.data.importing.row_files.parquet_rows import parquet_part
@@ -26,7 +26,7 @@ def kind_of(head: bytes, name: str) -> str | None:
     """Return one of KINDS from the first bytes and the name of a file; None if it is something else."""
     if head.startswith(PARQUET):
         return "parquet"
-    if idx_header_of(head) is not None:
+    if header_of(head) is not None:
         return "IDX"
     if head.startswith(ZIP):
         return "npz" if name.lower().endswith(".npz") or _first_member(head).endswith(b".npy") else None

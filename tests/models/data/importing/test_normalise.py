@@ -14,7 +14,7 @@ from models.data.catalog import DATASETS
 from models.data.idx import read_idx
 from models.data.idx_search import search_folder
 from models.data.importing.items import InvalidImages, Limits
-from models.data.importing.normalise import Fitting, Invert, fit, looks_inverted, to_grey
+from models.data.importing.normalise import Invert, fit, looks_inverted, to_grey
 from models.data.printed import draw_split
 from tests.models.data.importing.pictures import encoded, stroke
 
@@ -305,9 +305,3 @@ def test_looks_inverted_is_the_majority() -> None:
     assert not looks_inverted([INK, 255 - INK])
     assert looks_inverted([flat, 255 - INK])
     assert looks_inverted([INK, 255 - INK, 200 - INK // 2])
-
-
-def test_options_have_known_values_only() -> None:
-    assert Fitting().model_dump() == {"mode": "mnist", "invert": "auto"}
-    with pytest.raises(ValueError, match="mode"):
-        Fitting.model_validate({"mode": "stretch"})

@@ -111,11 +111,7 @@ def protect_streams() -> None:
     for stream, errors in ((sys.stdout, "replace"), (sys.stderr, "backslashreplace")):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors=errors)
-    Console.on_broken_pipe = _end_printing  # type: ignore[assignment, method-assign]  # also used by typer's help
-
-
-def _end_printing(_console: Console) -> None:
-    end_quietly()
+    Console.on_broken_pipe = lambda _console: end_quietly()  # type: ignore[assignment, method-assign]  # also used by typer's help
 
 
 def end_quietly() -> NoReturn:

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.cli.display.output import console, print_json, print_sentence
+from app.cli.display.picture_files import format_of
 from app.cli.errors import check_output_file, fail, fail_on, writing
-from app.cli.output import console, print_json, print_sentence
-from app.cli.picture_files import format_of
 
 if TYPE_CHECKING:  # takes a while to load
     import numpy as np
@@ -49,7 +49,7 @@ def show_picture(picture: "Picture", what: str, out: Path | None, as_json: bool,
 
 def print_sheet(digits: "np.ndarray", columns: int | None, scale: int) -> None:
     """Print digits, uint8 (n, 28, 28), in rows of `columns`, or of as many as fit the terminal."""
-    from app.cli.terminal import columns_that_fit, has_greys, in_characters, ink_for
+    from app.cli.display.terminal import columns_that_fit, has_greys, in_characters, ink_for
     from models.sampling.grid import sheet
 
     picture = sheet(digits, columns or columns_that_fit(console), scale)
@@ -61,7 +61,7 @@ def print_digits(pixels: "np.ndarray") -> None:
     """Print a picture (height, width) in rows that fit the terminal. Its cells of 28 columns stay whole."""
     import numpy as np
 
-    from app.cli.terminal import columns_that_fit, has_greys, in_characters, ink_for
+    from app.cli.display.terminal import columns_that_fit, has_greys, in_characters, ink_for
 
     width = 28 * columns_that_fit(console) if console.is_terminal else pixels.shape[1]
     for row in in_rows(np.asarray(pixels), width):

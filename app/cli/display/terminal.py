@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from app.cli.output import can_encode
+from app.cli.display.output import can_encode
 
 UPPER, LOWER, BOTH, NEITHER = "▀", "▄", "█", " "
 BLOCKS = NEITHER + LOWER + UPPER + BOTH

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from app.cli.output import SafeConsole, can_encode, cell, console, print_sentence, write_line
+from app.cli.display.output import SafeConsole, can_encode, cell, console, print_sentence, write_line
 from models.bounded_reading import printable
 
 GAP = "  "

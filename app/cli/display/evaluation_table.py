@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from app.cli.columns import Column, Table
+from app.cli.display.columns import Column, Table
 from models.evaluation.evaluation_records import Evaluation, Figures, Interval
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from acgan_client import Checkpoint, Dataset, Job, JobStatus, UnreadableJob
 from acgan_client.checkpoint_records import CheckpointList
-from app.cli.columns import Column, Table
+from app.cli.display.columns import Column, Table
 
 if TYPE_CHECKING:  # takes a while to load
     from app.schemas.training_data import TrainingDataView
