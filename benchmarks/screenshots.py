@@ -2,7 +2,7 @@
 
 python -m benchmarks.screenshots [--url http://127.0.0.1:8000] [--out docs/images] [--all] opens the page of a running
 service in a Chromium on PATH. Without a finished epoch there is only the first screen. The documentation shows the
-pictures in SHOWN, such as page-run-dark.png; --all makes those of every view in every look. Each has at most 256
+pictures in SHOWN, such as page-run-dark.png; --all makes those of every view in every look. Each has at most 64
 colours.
 """
 
@@ -31,8 +31,8 @@ VIEWS = {
     "draw": View("draw?label=all&n=8&seed=4", ".sheet img[src]"),
 }
 LOOKS: dict[str, dict[str, Any]] = {
-    "light": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "light"},
-    "dark": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "dark"},
+    "light": {"viewport": {"width": 1000, "height": 700}, "color_scheme": "light"},
+    "dark": {"viewport": {"width": 1000, "height": 700}, "color_scheme": "dark"},
     "phone": {"viewport": {"width": 390, "height": 844}, "color_scheme": "light", "has_touch": True},
 }
 SHOWN = ("first-light", "first-phone", "list-light", "run-dark", "run-phone", "draw-dark", "draw-phone")
@@ -45,8 +45,8 @@ def has_runs(url: str) -> bool:
 
 
 def small(png: bytes) -> Image.Image:
-    """Reduce a picture to 256 colours, without dots in its areas of one colour."""
-    return Image.open(io.BytesIO(png)).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    """Reduce a picture to 64 colours, without dots in its areas of one colour."""
+    return Image.open(io.BytesIO(png)).convert("RGB").quantize(64, dither=Image.Dither.NONE)
 
 
 def shoot(browser: Browser, address: str, ready: str, look: str, path: Path) -> None:
