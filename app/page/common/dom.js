@@ -41,6 +41,15 @@ export function tabs(subject, views, current, query = "") {
   return h("nav", { class: "tabs", "aria-label": subject }, Object.entries(views).map(tab));
 }
 
+/** Replace the children of an element. The focus stays on the same text, or moves to the last link or button, which is the most harmless. */
+export function exchange(element, ...children) {
+  const focused = element.contains(document.activeElement) ? document.activeElement.textContent : null;
+  element.replaceChildren(...children);
+  if (focused === null) return;
+  const all = [...element.querySelectorAll("a[href], button:not(:disabled)")];
+  (all.find((other) => other.textContent === focused) ?? all.at(-1))?.focus({ preventScroll: true });
+}
+
 export function notice(text, ...beside) {
   return h("div", { class: "notice" }, h("p", {}, text), ...beside);
 }

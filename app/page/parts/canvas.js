@@ -46,17 +46,22 @@ export async function bitmapOf(path, signal) {
 /**
  * Create a canvas of an epoch's plot: one class per row, one latent vector per column.
  * `await canvas.draw(path, { real, text }, signal)`: with `real`, as real.js returns it, the right side shows real images.
+ * With `classes`, their number, the first picture has its place before it is loaded.
  */
 export function plotCanvas(most = 40) {
   const canvas = h("canvas", { class: "ink", role: "img", width: 1, height: 1 });
   let newest = 0;
-  canvas.draw = async (path, { real = null, text }, signal) => {
+  const columnsIn = (room) => Math.max(8, Math.min(most, Math.floor(room / (room < 600 ? 24 : CELL))));
+  canvas.draw = async (path, { real = null, text, classes: rows = 0 }, signal) => {
     const request = ++newest;
+    if (rows && canvas.width === 1) {
+      [canvas.width, canvas.height] = [columnsIn(canvas.parentElement.clientWidth) * CELL, rows * CELL];
+      canvas.setAttribute("aria-label", text);
+    }
     const bitmap = await bitmapOf(path, signal);
     if (request !== newest || signal.aborted) return;
     const classes = (bitmap.width / CELL - 1) / 2;
-    const room = canvas.parentElement.clientWidth;
-    const columns = Math.max(8, Math.min(most, Math.floor(room / (room < 600 ? 24 : CELL))));
+    const columns = columnsIn(canvas.parentElement.clientWidth);
     const generated = real ? columns - Math.min(real.count, Math.floor(columns / 2)) : columns;
     canvas.width = columns * CELL + (real ? CELL / 2 : 0);
     canvas.height = classes * CELL;

@@ -63,6 +63,7 @@ export function livePanel(id, signal) {
     const told = job.progress?.live ?? 0;
     if (!told || told === newest || document.hidden) return;
     if (busy) return void (again = true);
+    if (!newest) element.hidden = sample.hidden = losses.hidden = false; // so that nothing moves later
     busy = true;
     try {
       do {

@@ -1,7 +1,7 @@
 // A row of the list of runs: picture, name, tags, state, progress and what can be done.
 
 import { ENDED, file } from "../common/api.js";
-import { button, h, prose } from "../common/dom.js";
+import { button, exchange, h, prose } from "../common/dom.js";
 import { ago, done, knownClasses, named, percent, recipe, sentence, standing } from "../common/format.js";
 import { badge, controls, progress } from "../views/runs.js";
 
@@ -41,7 +41,7 @@ export function entry(job, isChosen, on) {
     line.replaceChildren(...(wrong ? prose(sentence(wrong)) : [standing(now)]), " ", figures);
     bar.set(done(now), `${named(now)}: progress`);
     bar.hidden = ENDED.includes(now.status);
-    if (shown !== now.status) actions.replaceChildren(...controls(now, row.update, () => on.gone(now.id)), edit);
+    if (shown !== now.status) exchange(actions, ...controls(now, row.update, () => on.gone(now.id)), edit);
     shown = now.status;
     show(picture, now);
   };

@@ -3,7 +3,7 @@
 import { ENDED, follow, get } from "../common/api.js";
 import { board, boardControls } from "../parts/chart.js";
 import { LOSSES, REAL, ROWS, classCharts, figureCharts, lossCharts } from "../parts/curves.js";
-import { facts, h, notice, prose, showError, title, announce } from "../common/dom.js";
+import { button, exchange, facts, h, notice, pause, prose, showError, title, announce } from "../common/dom.js";
 import { livePanel, phase } from "../parts/live.js";
 import { plotCanvas } from "../parts/canvas.js";
 import { go, name, note } from "../main.js";
@@ -11,11 +11,13 @@ import { badge, progress, controls } from "./runs.js";
 import { KINDS, ago, areDigits, done, duration, figure, knownClasses, listed, named, number, percent, sentence, standing, when } from "../common/format.js";
 
 const STEP = 450; // milliseconds per epoch during playback
+const CLASSES = 10; // until their names are known
 const HEARD = 5000; // milliseconds between updates of the time of the last message
+const AGAIN = 5000, RUNNING = 3; // milliseconds between two looks at what events do not have; while it runs, in every third round
 
 export async function show(root, { id, query }, signal) {
   const live = livePanel(id, signal);
-  const view = layout(root, id, live);
+  const view = layout(live);
   let job = null;
   let wanted = Number(query.get("epoch")) || null; // null follows the newest
   let real = query.has("real");
@@ -89,7 +91,7 @@ export async function show(root, { id, query }, signal) {
       if (real && names) reals ??= import("../parts/real.js").then(({ realImages }) => realImages(job.config.dataset, names.length, signal));
       const beside = real && reals ? await reals.catch((problem) => (view.noReal.textContent = problem.message, null)) : null;
       view.noReal.hidden = !real || !view.noReal.textContent;
-      await view.picture.draw(at.samples, { real: beside, text: beside || !real ? text : text.replace(/; on the right.*/, ".") }, signal);
+      await view.picture.draw(at.samples, { real: beside, text: beside || !real ? text : text.replace(/; on the right.*/, "."), classes: names?.length ?? CLASSES }, signal);
     };
     show().catch(showError);
   }
@@ -155,7 +157,7 @@ export async function show(root, { id, query }, signal) {
     if (status) look();
   }
 
-  let status = "", seen = 0, heard = Date.now();
+  let status = "", labels = "", seen = 0, heard = Date.now(), told = {};
   const showHeard = () => {
     view.heard.textContent = ["running", "cancelling"].includes(job?.status) ? `Last heard of ${ago(job.last_seen_at ?? heard)}.` : "";
   };
@@ -163,10 +165,9 @@ export async function show(root, { id, query }, signal) {
   signal.addEventListener("abort", () => clearInterval(clock));
   const update = (now) => {
     const first = job === null;
-    job = now;
+    job = { ...now, ...told };
     if (first) nameClasses().catch((problem) => problem.code === "training-data-not-found" || showError(problem)); // it may have been removed
-    if (first) makeCharts();
-    heard = Date.now();
+    if (first) makeCharts(), root.append(...view.all); // not before, so that nothing moves
     showHeard();
     view.standing.textContent = [phase(job), standing(job)].filter(Boolean).join(" · ");
     live.update(job, noun()).catch((problem) => problem.code === "job-not-found" || showError(problem));
@@ -176,8 +177,11 @@ export async function show(root, { id, query }, signal) {
     const troubles = [job.trouble, job.error, ...(job.warnings ?? [])].filter(Boolean);
     if (view.trouble.dataset.text !== troubles.join()) view.trouble.replaceChildren(...troubles.map((text) => notice(prose(sentence(text)))));
     view.trouble.dataset.text = troubles.join();
+    const { name: called, tags, notes, archived } = job;
+    const words = JSON.stringify([called, tags, notes, archived]);
+    if (status !== job.status || labels !== words) exchange(view.head, ...head(job, changed));
+    labels = words;
     if (status !== job.status) {
-      view.head.replaceChildren(head(job, changed));
       view.recipe.replaceChildren(about(job));
       announce(`The run is ${job.status}.`);
     }
@@ -187,20 +191,45 @@ export async function show(root, { id, query }, signal) {
     seen = last;
     status = job.status;
   };
+  let wake = () => {};
   const changed = (now) => {
     const over = ENDED.includes(job.status) && !ENDED.includes(now.status);
-    update(now);
-    if (over) watch();
+    told = untold(now);
+    update(now.status === job.status ? job : now); // its events may be newer
+    if (over) wake();
   };
-  const watch = () => follow(id, update, signal).catch(showError);
+  /** Follow the run to its end, and again after it is resumed. */
+  async function watch(shown) {
+    while (!signal.aborted) {
+      await follow(id, (now) => (heard = Date.now(), update(now), shown()), signal);
+      await new Promise((resolve) => { wake = resolve; });
+    }
+  }
+  /** Look now and then at what events do not have, and whether an ended run was resumed or deleted elsewhere. */
+  async function keepUp() {
+    for (let round = 1; !signal.aborted; round++) {
+      await pause(AGAIN, signal);
+      if (document.hidden || (job.status === "running" && round % RUNNING)) continue;
+      const now = await get(`jobs/${id}`, signal).catch((problem) => {
+        if (problem.code === "job-not-found") throw problem;
+        return null; // the service does not answer: the page keeps its last state
+      });
+      if (now) changed(now);
+    }
+  }
+  const failed = (problem) => {
+    if (problem.code === "job-not-found") root.replaceChildren(notice(`${named(job)} was deleted.`, h("a", { href: "#/" }, "Show runs")));
+    else showError(problem);
+  };
   await new Promise((resolve, reject) => {
-    follow(id, (now) => (update(now), resolve()), signal).then(resolve, (error) => (job ? showError(error) : reject(error)));
+    watch(resolve).catch((problem) => (job ? failed(problem) : reject(problem)));
   });
+  keepUp().catch(failed);
 }
 
-function layout(root, id, live) {
+function layout(live) {
   const view = {
-    head: h("div", { class: "head" }, title(`Run ${id}`)),
+    head: h("div", { class: "head" }),
     bar: progress(), standing: h("p", { class: "standing" }), heard: h("p", { class: "hint" }), trouble: h("div", { class: "troubles" }), refused: h("div", { class: "refused" }),
     later: h("p", { class: "hint" }), learned: h("div", { hidden: true }),
     epoch: h("h2", { id: "epoch-title" }), took: h("span", { class: "hint" }),
@@ -226,16 +255,32 @@ function layout(root, id, live) {
     view.refused,
     h("section", { "aria-label": "Quality" }, view.quality, view.judged, view.unjudged),
     h("section", { "aria-label": "Losses" }, h("h2", {}, "Losses"), view.losses, view.table));
-  root.append(view.head, view.bar, view.standing, view.heard, view.trouble, live, view.later, view.learned,
-    h("section", {}, h("h2", {}, "Configuration"), view.recipe));
+  view.all = [view.head, view.bar, view.standing, view.heard, view.trouble, live, view.later, view.learned,
+    h("section", {}, h("h2", {}, "Configuration"), view.recipe)];
   return view;
 }
 
+/** What events do not have. */
+function untold({ name: called, notes, tags, archived, queue }) {
+  return { name: called, notes, tags, archived, queue };
+}
+
+/** The title with what can be done, and the labels that users gave the run. */
 function head(job, changed) {
   const beside = h("a", { class: "button", href: `#/compare?runs=${job.id}` }, "Compare");
   const fields = Object.entries({ ...job.config, priority: job.priority, runs_on: job.runs_on }).filter(([, value]) => value !== null && value !== undefined);
   const edit = h("a", { class: "button", href: `#/new?${new URLSearchParams(fields)}` }, "Edit and run again");
-  return title(named(job), badge(job.status), h("div", { class: "actions" }, controls(job, changed, () => go("/")), edit, beside));
+  const label = button("Name and notes", async () => {
+    const { relabelled } = await import("../parts/run_labels.js");
+    const now = await relabelled(job);
+    if (now) changed(now);
+  });
+  const tags = (job.tags ?? []).map((tag) => h("a", { class: "button tag", href: `#/?tag=${encodeURIComponent(tag)}`, title: `Show runs tagged ${tag}` }, tag));
+  return [
+    title(named(job), badge(job.status), h("div", { class: "actions" }, controls(job, changed, () => go("/")), edit, beside, label)),
+    (tags.length || job.archived) && h("p", { class: "labels" }, tags, job.archived && h("span", { class: "hint" }, "archived")),
+    job.notes && h("p", { class: "notes" }, job.notes),
+  ].filter(Boolean);
 }
 
 /** The table of losses, as the original Keras script prints it. */

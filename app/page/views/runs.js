@@ -98,7 +98,10 @@ export async function show(root, { query }, signal) {
       if (!rows.has(job.id)) rows.set(job.id, entry(job, chosen.has(job.id), on));
       const row = rows.get(job.id);
       row.update(job);
-      if (list.children[at] !== row) list.insertBefore(row, list.children[at] ?? null);
+      if (list.children[at] === row) return;
+      const focused = row.contains(document.activeElement) ? document.activeElement : null;
+      list.insertBefore(row, list.children[at] ?? null);
+      focused?.focus({ preventScroll: true }); // a row that moves loses the focus
     });
     if (!jobs.length) list.replaceChildren(nothing(tools.isFiltered()));
     else list.querySelector(".nothing")?.remove();
