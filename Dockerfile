@@ -11,7 +11,7 @@ COPY constraints.txt requirements.lock ./
 RUN pip --python /opt/packages/bin/python install --require-hashes --no-deps -r requirements.lock
 RUN pip --python /opt/packages/bin/python install ${TORCH_INDEX:+--no-deps --index-url "$TORCH_INDEX"} -c constraints.txt torch \
     && pip --python /opt/packages/bin/python install -c constraints.txt torch \
-    && echo /opt/acgan > "$(echo /opt/packages/lib/python3*/site-packages)/acgan.pth"
+    && printf '/opt/acgan\n/opt/extras\n' > "$(echo /opt/packages/lib/python3*/site-packages)/acgan.pth"
 
 # acgan in a folder of its own, so that a new version changes only a small layer.
 FROM packages AS acgan
@@ -26,6 +26,14 @@ COPY app app
 RUN pip --python /opt/build/bin/python wheel --no-deps --no-build-isolation --wheel-dir wheels . \
     && pip --python /opt/packages/bin/python install --no-deps --target /opt/acgan wheels/*.whl
 
+# Optional extras of acgan, such as `tracing,parquet`, with the hashes of the lock. Without any, the layer is empty.
+FROM acgan AS extras
+ARG EXTRAS=
+COPY deploy/extras.py deploy/extras.py
+RUN install -d /opt/extras && if [ -n "$EXTRAS" ]; then \
+        python deploy/extras.py "$EXTRAS" wheels/*.whl /opt/packages/bin/python > extras.lock \
+        && pip --python /opt/build/bin/python install --require-hashes --no-deps --target /opt/extras -r extras.lock; fi
+
 FROM python:3.11-slim-bookworm
 COPY --from=packages /opt/packages /opt/packages
 # A torch with CUDA includes Triton, which compiles its kernels with a C compiler when a training starts.
@@ -34,6 +42,7 @@ RUN if ls -d /opt/packages/lib/python3*/site-packages/triton > /dev/null 2>&1; t
 # The user's home is /data, the only writable folder in a container: CUDA and Triton keep their caches there.
 RUN useradd --uid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin acgan \
     && install -d -m 0700 -o acgan -g acgan /data
+COPY --from=extras /opt/extras /opt/extras
 COPY --from=acgan /opt/acgan /opt/acgan
 COPY deploy/healthcheck /usr/local/bin/healthcheck
 

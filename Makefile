@@ -110,8 +110,8 @@ bench-serve: .venv/.local .venv-peers/.installed
 		$(if $(STORE),--store '$(STORE)') $(if $(JSON),--json '$(JSON)')
 
 image:
-	docker build --build-arg TORCH_INDEX="$(TORCH_INDEX)" --build-arg REVISION="$(shell git rev-parse HEAD)" \
-		--tag acgan .
+	docker build --build-arg TORCH_INDEX="$(TORCH_INDEX)" --build-arg EXTRAS="$(EXTRAS)" \
+		--build-arg REVISION="$(shell git rev-parse HEAD)" --tag acgan .
 
 clean:
 	rm -rf .venv .venv-peers .venv-integrations .openapi-tools build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -47,6 +47,7 @@ from app.middleware.telemetry import telemetry_config
 from app.security.api_keys import Keyring
 from app.security.rate_limit import LocalRate, SharedRate
 from app.settings import AppSettings
+from models.registry.store import CheckpointStore
 from models.torch_device import find_device
 from models.version import code_version
 from worker.celery_app import make_celery
@@ -77,6 +78,34 @@ CANCEL_AGAIN_SECONDS = 0.1
 CLEANUP_SECONDS = 5.0
 
 
+def make_services(
+    settings: AppSettings,
+    store: CheckpointStore,
+    inference: InferenceService,
+    supervisor: Supervisor,
+    keyring: Keyring | None,
+) -> Services:
+    """Create what the routes of one process use. Nothing is sent to Redis yet."""
+    has_shares = keyring is not None and len(keyring.names) > 1
+    jobs = JobClient.connect(settings.redis_url, settings.queue_limit, has_shares)
+    return Services(
+        jobs,
+        JobCatalog(jobs),
+        make_celery(settings),
+        store,
+        inference,
+        Events(settings.redis_url, jobs, settings.event_streams, has_shares),
+        supervisor,
+        Uploads(store.storage.incoming, settings.upload_limit, settings.upload_stall_seconds),
+        ArchiveLimits(),
+        Previews(settings.data_dir, settings.cache_dir),
+        TrainingImagesCache(settings.data_dir, settings.cache_dir, store.training_data),
+        SharedRate(settings.works, jobs.redis) if settings.works else None,
+        webhook_hosts=settings.webhook_receivers,
+        judges_imports=settings.judge,
+    )
+
+
 def create_app(settings: AppSettings) -> FastAPI:
     """Create the API application. Raises DeviceUnavailable."""
     device, keyring = find_device(settings.device), settings.keyring
@@ -86,37 +115,17 @@ def create_app(settings: AppSettings) -> FastAPI:
         store = settings.open_store()
         supervisor = Supervisor()
         inference = InferenceService(store, device, settings, supervisor)
-        has_shares = keyring is not None and len(keyring.names) > 1
-        jobs = JobClient.connect(settings.redis_url, settings.queue_limit, has_shares)
-        events = Events(settings.redis_url, jobs, settings.event_streams, has_shares)
-        work_rate = SharedRate(settings.works, jobs.redis) if settings.works else None
-        celery = make_celery(settings)
-        uploads = Uploads(store.storage.incoming, settings.upload_limit, settings.upload_stall_seconds)
-        app.state.services = Services(
-            jobs,
-            JobCatalog(jobs),
-            celery,
-            store,
-            inference,
-            events,
-            supervisor,
-            uploads,
-            ArchiveLimits(),
-            Previews(settings.data_dir, settings.cache_dir),
-            TrainingImagesCache(settings.data_dir, settings.cache_dir, store.training_data),
-            work_rate,
-            webhook_hosts=settings.webhook_receivers,
-            judges_imports=settings.judge,
-        )
+        services = make_services(settings, store, inference, supervisor, keyring)
+        app.state.services = services
         with suppress(OSError), anyio.move_on_after(CLEANUP_SECONDS):  # a store may hang
-            await anyio.to_thread.run_sync(uploads.remove_unfinished, abandon_on_cancel=True)
+            await anyio.to_thread.run_sync(services.uploads.remove_unfinished, abandon_on_cancel=True)
         await inference.start(supervisor)
-        supervisor.start_task("events", events.read)
+        supervisor.start_task("events", services.events.read)
         yield
         await supervisor.cancel_tasks(CANCEL_AGAIN_SECONDS)
         inference.close()
-        await events.close()
-        await jobs.close()
+        await services.events.close()
+        await services.jobs.close()
         await anyio.to_thread.run_sync(tracing.stop)
 
     app = FastAPI(

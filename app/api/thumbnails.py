@@ -29,7 +29,10 @@ def thumbnail(plot: bytes, classes: int) -> bytes:
 
 
 def decode(plot: bytes) -> np.ndarray:
-    """Return the grey pixels of a PNG that this project encoded: uint8 (H, W)."""
+    """Return the grey pixels of a PNG that this project encoded: uint8 (H, W). Raises CheckpointDamaged."""
     from PIL.PngImagePlugin import PngImageFile  # only here, because it takes a while to load
 
-    return np.asarray(PngImageFile(BytesIO(plot)).convert("L"))
+    try:
+        return np.asarray(PngImageFile(BytesIO(plot)).convert("L"))
+    except (SyntaxError, OSError, ValueError) as error:  # what Pillow raises for other content
+        raise CheckpointDamaged("the plot of this epoch is not a PNG") from error

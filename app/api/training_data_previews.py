@@ -45,7 +45,8 @@ class Previews:
             await anyio.to_thread.run_sync(self._make, name, limiter=self._limiter)
         if name not in self._made:
             raise TrainingDataNotFound(
-                f"there is no preview of {name}: its files are not on this machine. The first run on it downloads them"
+                f"there is no preview of {name} yet: its files are not on this machine. A run with `dataset: {name}` "
+                "on a worker of this machine downloads them; or put them in the folder that ACGAN_DATA_DIR names"
             )
         return self._made[name]
 

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.cli.display.output import console, print_json, print_record, print_sentence
-from app.cli.errors import fail_on, print_error, stop
+from app.cli.errors import fail_on, interruptible, print_error, stop
 from app.cli.service import exit_unless_succeeded, service
 from models.data.building.options import ImportOptions
 
 if TYPE_CHECKING:  # takes a while to load
     from acgan_client import Client, Job
+
+SENT = "the service may have received the images: the same command sends them again, and they are stored once"
 
 
 def send(
@@ -25,7 +27,8 @@ def send(
     with fail_on(OSError), packed(path) as file, service(*address) as client:
         given = path.resolve().name
         named = plain(given if file == path else f"{given}.zip")
-        job = client.add_training_data(name, file, file=named, **options.model_dump())
+        with interruptible(SENT):
+            job = client.add_training_data(name, file, file=named, **options.model_dump())
         if not waits:
             print_record(job, as_json, f"job {job.id} is accepted: `acgan follow {job.id}` follows it")
             return

@@ -3,7 +3,7 @@
 import { key, wanted } from "./common/api.js";
 import { h, clearError, notice, announce } from "./common/dom.js";
 
-const VIEWS = { "": "runs", new: "new_run", runs: "run", compare: "compare", draw: "draw", play: "play", datasets: "datasets", "training-data": "training_data", checkpoints: "checkpoints" };
+const VIEWS = { "": "runs", new: "new_run", runs: "run", compare: "compare", draw: "draw", play: "play", datasets: "datasets", "training-data": "training_data", checkpoints: "checkpoints", "compare-checkpoints": "blind_test" };
 
 // The modules of each view besides the common ones: loaded in parallel, because each round trip takes time.
 const PARTS = {
@@ -12,7 +12,8 @@ const PARTS = {
   compare: ["parts/chart", "parts/curves", "parts/canvas", "views/runs"],
   draw: ["parts/canvas", "parts/digit", "parts/explore", "parts/neighbours", "parts/options", "common/keys"],
   play: ["parts/canvas", "parts/options"],
-  checkpoints: ["common/downloads", "views/evaluation"],
+  checkpoints: ["common/downloads", "parts/run_names", "views/evaluation"],
+  blind_test: ["common/keys", "parts/canvas", "parts/run_names", "parts/tally"],
   training_data: ["parts/canvas", "parts/previews", "common/upload", "common/tar", "views/new_run"],
 };
 
@@ -66,7 +67,7 @@ async function show() {
 }
 
 function mark(view) {
-  const section = { runs: "", compare: "", datasets: "training-data", play: "draw" }[view] ?? view;
+  const section = { runs: "", compare: "", datasets: "training-data", play: "draw", "compare-checkpoints": "checkpoints" }[view] ?? view;
   for (const link of document.querySelectorAll("header a[href^='#/']")) {
     const target = link.getAttribute("href").slice(2);
     if (target === section && !link.classList.contains("mark")) link.setAttribute("aria-current", "page");

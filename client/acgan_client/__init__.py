@@ -13,7 +13,6 @@ acgan_client.problems has one for each kind of error response.
 
 from acgan_client._async.client import AsyncClient
 from acgan_client._sync.client import Client
-from acgan_client.checkpoint_records import Checkpoint, ImportedCheckpoint, TrainingData
 from acgan_client.errors import (
     ClientError,
     Conflict,
@@ -28,11 +27,12 @@ from acgan_client.errors import (
     Unreachable,
     WaitTimeout,
 )
-from acgan_client.evaluation_records import Evaluation
 from acgan_client.exploration import DrawnNeighbours, DrawnTraversal
 from acgan_client.following import Change
 from acgan_client.pictures import Drawn, DrawnNumber, Picture
 from acgan_client.records import Dataset, Epoch, Job, JobStatus, TrainingConfig, UnreadableJob
+from acgan_client.records.checkpoints import Checkpoint, ImportedCheckpoint, TrainingData
+from acgan_client.records.evaluations import Evaluation
 from acgan_client.version import __version__
 
 __all__ = [

@@ -11,10 +11,10 @@ from uuid import uuid4
 import httpx2
 from pydantic import BaseModel
 
-from acgan_client.checkpoint_records import Checkpoint, ImportedCheckpoint, UnusableCheckpoint
 from acgan_client.errors import Misconfigured, NotUnderstood, printable
-from acgan_client.evaluation_records import Evaluation
 from acgan_client.records import Dataset, Job, UnreadableJob
+from acgan_client.records.checkpoints import Checkpoint, ImportedCheckpoint, UnusableCheckpoint
+from acgan_client.records.evaluations import Evaluation
 from acgan_client.responses import RECORD_LIMIT, parser
 from acgan_client.version import __version__
 

@@ -12,9 +12,9 @@ from typing import BinaryIO
 
 import httpx2
 
-from acgan_client.checkpoint_records import CheckpointManifest
 from acgan_client.errors import Misconfigured, NotUnderstood, printable
 from acgan_client.records import MOST_CLASSES, DatasetFile, DatasetManifest, FileRecord
+from acgan_client.records.checkpoints import CheckpointManifest
 from acgan_client.responses import Body
 
 MANIFEST = "manifest.json"

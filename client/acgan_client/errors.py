@@ -21,8 +21,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from acgan_client.evaluation_records import Evaluation
     from acgan_client.records import Dataset, Job
+    from acgan_client.records.evaluations import Evaluation
 
 LONGEST_MESSAGE = 2000  # characters
 MOST_MISTAKES = 100

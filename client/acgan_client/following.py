@@ -10,8 +10,8 @@ import httpx2
 from acgan_client.calls import LONGEST_PAUSE_SECONDS, Call, at
 from acgan_client.deadlines import Deadline
 from acgan_client.errors import ClientError, NotUnderstood, Unavailable, WaitTimeout
-from acgan_client.evaluation_records import Evaluation
 from acgan_client.records import Dataset, Epoch, Job, JobStatus, Progress, Record
+from acgan_client.records.evaluations import Evaluation
 from acgan_client.responses import PAUSE_SECONDS, RECORD_LIMIT, ignored, parse
 
 EVENT_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")

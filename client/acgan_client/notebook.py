@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from acgan_client.errors import printable
 
 if TYPE_CHECKING:
-    from acgan_client.checkpoint_records import Checkpoint
     from acgan_client.records import Dataset, Epoch, Job, UnreadableJob
+    from acgan_client.records.checkpoints import Checkpoint
 
 MOST_ROWS = 100
 MOST_CHARACTERS = 200  # of a cell

@@ -5,8 +5,10 @@ differently. Other sets have one publisher, and a known checksum only of what it
 """
 
 import logging
+import shutil
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from models.data.idx import read_idx
 from models.data.idx_archive import is_archive, store_members, stored_members
 from models.data.idx_search import LEVELS, Search, search_folder, unpacked_limit
 from models.errors import NotFound
+from models.file_locks import only_one
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +31,7 @@ WAYS_OUT = (
 )
 
 ARCHIVE_SECONDS = 3600.0  # for 560 MB: at least 160 kB/s
+LOCK, TEMPORARY = ".downloading", ".download-"  # in a cache folder
 
 
 class DatasetUnavailable(NotFound, code="training-data-unavailable"):
@@ -139,26 +143,54 @@ def _from_cache_or_mirrors(
     """Return the four files, each from the cache, or downloaded to it. Raises DatasetUnavailable."""
     if data.archive is not None:
         return _from_cached_archive(data, data.archive, place, cache, downloads)
-    reason = "the files are not there"
-    search = Search()
+    files, reason = _from_cache(data, cache)
+    if len(files) == len(data.files):
+        return files
+    missing = _missing(data, files)
+    try:
+        if not mirrors:
+            raise DownloadFailed("there are none")
+        with _only_download(data, cache):
+            files, reason = _from_cache(data, cache)
+            for name, file in data.files.items():
+                if name not in files:
+                    missing = name
+                    files[name] = _from_mirrors(cache, name, file, mirrors)
+    except OSError as error:
+        raise DatasetUnavailable(
+            f"{data.title} was not found: {missing} was looked for in {place}; "
+            f"in the cache {printable(cache)} ({reason}); "
+            f"in the public mirrors ({printable(', '.join(mirrors))}: {_first_line(error)}). {_ways_out(data)}"
+        ) from error
+    return files
+
+
+def _from_cache(data: TrainingData, cache: Path) -> tuple[dict[str, bytes], str]:
+    """Return the files that are in the cache, and why others are not."""
+    reason, search = "the files are not there", Search()
     try:
         if cache.is_dir():
             search = search_folder(cache, data.files)
             reason = search.describe() or reason
     except OSError as error:
         reason = f"it cannot be read: {error.strerror}"
-    files = search.found
-    for name, file in data.files.items():
-        if name not in files:
-            try:
-                files[name] = _from_mirrors(cache, name, file, mirrors)
-            except OSError as error:
-                raise DatasetUnavailable(
-                    f"{data.title} was not found: {name} was looked for in {place}; "
-                    f"in the cache {printable(cache)} ({reason}); "
-                    f"in the public mirrors ({printable(', '.join(mirrors))}: {_first_line(error)}). {_ways_out(data)}"
-                ) from error
-    return files
+    return search.found, reason
+
+
+@contextmanager
+def _only_download(data: TrainingData, cache: Path) -> Iterator[None]:
+    """Let one process at a time download to a cache, and delete what a killed one left. Raises OSError.
+
+    Another process waits, and then finds the files in the cache.
+    """
+
+    def on_wait() -> None:
+        logger.info("another process downloads %s to %s: waiting for it", data.title, printable(cache))
+
+    with only_one(_made(cache) / LOCK, ARCHIVE_SECONDS, on_wait) as is_locked:
+        for leftover in cache.glob(f"{TEMPORARY}*") if is_locked else ():
+            shutil.rmtree(leftover, ignore_errors=True)
+        yield
 
 
 def _from_mirrors(cache: Path, name: str, file: IdxFile, mirrors: Sequence[str]) -> bytes:
@@ -166,14 +198,14 @@ def _from_mirrors(cache: Path, name: str, file: IdxFile, mirrors: Sequence[str])
     errors, limit = [], unpacked_limit({name: file})
     for mirror in mirrors:
         try:
-            with tempfile.TemporaryDirectory(dir=_made(cache), prefix=".download-") as folder:
+            with tempfile.TemporaryDirectory(dir=_made(cache), prefix=TEMPORARY) as folder:
                 path = Path(folder) / "download"
                 download(f"{mirror.rstrip('/')}/{name}.gz", path, limit, is_decoded=file.packed_sha256 is None)
                 search = search_folder(Path(folder), {name: file})
                 if name in search.found and file.sha256 is None:
                     write_durably(cache / f"{name}.gz", read_bounded(path, limit))
         except (OSError, ValueError) as error:
-            is_sentence = isinstance(error, FileFault | DownloadFailed)
+            is_sentence = isinstance(error, FileFault | DownloadFailed | TimeoutError)
             errors.append(_first_line(error) if is_sentence else type(error).__name__)
             continue
         if name in search.found:
@@ -193,12 +225,15 @@ def _from_cached_archive(
         if len(members) < len(data.files):
             if not downloads:
                 raise DownloadFailed("it is not downloaded")
-            _download_archive(archive, cache)
-            members = stored_members(data.files, cache)
+            with _only_download(data, cache):
+                members = stored_members(data.files, cache)
+                if len(members) < len(data.files):
+                    _download_archive(archive, cache)
+                    members = stored_members(data.files, cache)
         limit = unpacked_limit(data.files)
         return {name: gunzip_bounded(members[name], limit, name) for name in data.files}
     except (OSError, ValueError) as error:
-        is_sentence = isinstance(error, FileFault | DownloadFailed)
+        is_sentence = isinstance(error, FileFault | DownloadFailed | TimeoutError)
         reason = _first_line(error) if is_sentence else type(error).__name__
         raise DatasetUnavailable(
             f"{data.title} was not found: it was looked for in {place}; in the cache {printable(cache)}; in the "
@@ -209,7 +244,7 @@ def _from_cached_archive(
 def _download_archive(archive: Archive, cache: Path) -> None:
     """Download the archive and keep the files of all sets that come from it. Raises OSError."""
     names = [name for data in DATASETS.values() if data.archive == archive for name in data.files]
-    with tempfile.TemporaryDirectory(dir=_made(cache), prefix=".download-") as folder:
+    with tempfile.TemporaryDirectory(dir=_made(cache), prefix=TEMPORARY) as folder:
         path = Path(folder) / "download"
         logger.info("downloading %s, %d MB, once", archive.address, archive.size // 1_000_000)
         download(archive.address, path, archive.size, ARCHIVE_SECONDS, is_decoded=False)

@@ -2,14 +2,16 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from models.records import Record
 
 CLOSE = 0.01  # share of test digits that count as copies by chance
 
 Effort = Literal["full", "quick"]
-Interval = tuple[float, float]
+Interval = Annotated[
+    tuple[float, float], WithJsonSchema({"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2})
+]
 
 
 class EvaluationOrder(BaseModel):

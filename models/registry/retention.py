@@ -2,8 +2,8 @@
 
 Deletes in this order: files that are an hour old and temporary, shards of ended jobs, or sent by users for jobs that
 were not accepted; resume states of ended jobs, and the files that users sent for them; epochs of the oldest runs except
-each run's last. Never deletes training data, generated data sets, or checkpoints that are served, pinned, best or being
-read. JSON records, a few kB each, are not counted.
+each run's last. Never deletes training data, generated data sets, or checkpoints that are served, pinned, best (by
+their epochs or by evaluations) or being read. JSON records, a few kB each, are not counted.
 """
 
 import re
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from models.bounded_reading import FileInvalid
 from models.errors import Conflict
-from models.registry.evaluations import EVALUATION
+from models.registry.evaluations import EVALUATION, best_evaluated, listed_evaluations
 from models.registry.evaluations import WORK as EVALUATING
 from models.registry.resume_states import STATE_FILE
 from models.registry.serving_policy import best_of, pinned, read_choice
@@ -161,15 +161,18 @@ def deletions(store: CheckpointStore, usage: Usage, unfinished: Collection[str] 
 
 
 def old_epochs(store: CheckpointStore) -> Iterator[Manifest]:
-    """Yield the checkpoints that may be deleted, oldest run first; none if the serving record is unreadable."""
+    """Yield the checkpoints that may be deleted, oldest run first.
+
+    None if the serving record or the list of evaluations is unreadable.
+    """
     try:
-        choice = read_choice(store)
+        choice, evaluations = read_choice(store), listed_evaluations(store.storage)
     except FileInvalid:
         return
     latest, manifests = store.find_latest(), store.manifests()
     kept = {latest.checkpoint, pinned(store, choice)}
     for dataset, newest in (latest.datasets or {}).items():
-        kept |= {newest.checkpoint, best_of(manifests, dataset)}
+        kept |= {newest.checkpoint, best_of(manifests, dataset), best_evaluated(manifests, evaluations, dataset)}
     for _job, run in groupby(manifests, key=lambda manifest: manifest.job):
         for manifest in list(run)[:-1]:
             is_read = manifest.checkpoint.folder in store.being_read

@@ -40,6 +40,7 @@ def test_every_parameter_has_a_control(browser: Browser, settings: AppSettings, 
     with serving(settings) as address, visiting(browser, address) as page:
         document = page.request.get("/openapi.json").json()
         for path, view in VIEWS.items():
+            page.goto("about:blank")  # loads the page again, so that no element of the view before is found
             page.goto(f"/#/{view}")
             expect(page.locator("main img[src]").first).to_be_visible()
             for name in parameters(document, path):
@@ -89,7 +90,7 @@ def test_a_sheet_begins_at_an_index(browser: Browser, settings: AppSettings, sto
         page.goto(f"/#/draw?label=3&n=4&seed=5&checkpoint={NEW}-e001")
         page.get_by_text("More options").click()
         page.get_by_label("First index").fill("12")
-        link = page.get_by_label("Permanent link")
+        link = page.get_by_role("textbox", name="Permanent link")
         expect(link).to_have_value(re.compile("&index=12"))
         page.keyboard.press("Tab")
         page.get_by_role("button", name="Details of a digit").click()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import h5py
 import httpx2
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, Request, expect
 from pydantic import SecretStr
@@ -15,6 +16,7 @@ from app.main import create_app
 from app.security.api_keys import Role, make_key
 from app.settings import AppSettings
 from models.registry.store import GENERATOR, SAMPLES, CheckpointStore
+from models.sampling.png import encode_png
 from tests.app.conftest import fresh_weights
 from tests.browser.conftest import SLOW, visiting
 from tests.models.registry.test_store import manifest
@@ -40,7 +42,7 @@ def job(settings: AppSettings, store: CheckpointStore) -> str:
     store.take(job, claim.fence)
     for epoch in (1, 2):
         made = manifest(job, epoch).model_copy(update={"fence": claim.fence})
-        store.publish(made, {GENERATOR: fresh_weights(2), SAMPLES: b"no picture"})
+        store.publish(made, {GENERATOR: fresh_weights(2), SAMPLES: encode_png(np.zeros((1120, 588), np.uint8))})
         consumer.add_epoch(claim, epoch_record(epoch).model_copy(update={"checkpoint": made.id}))
     consumer.finish(claim, JobStatus.SUCCEEDED)
     consumer.close()

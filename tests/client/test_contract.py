@@ -13,11 +13,7 @@ from pydantic import BaseModel
 from acgan_client import (
     Client,
     Refused,
-    checkpoint_records,
-    evaluation_records,
-    live_records,
     records,
-    training_data_records,
 )
 from acgan_client._sync.weights import SUFFIXES
 from acgan_client.calls import (
@@ -38,6 +34,7 @@ from acgan_client.calls import (
     WeightsOf,
 )
 from acgan_client.exploration import NeighboursQuery, TraversalQuery
+from acgan_client.records import checkpoints, evaluations, live, training_data
 from app.main import create_app
 from app.settings import AppSettings
 from models.interop.formats import EXPORTS, FORMATS
@@ -106,16 +103,16 @@ LEFT_OUT = {
     "GET /metrics": "for Prometheus",
 }
 RECORDS: dict[str, type[BaseModel]] = {
-    "CheckpointView": checkpoint_records.Checkpoint,
+    "CheckpointView": checkpoints.Checkpoint,
     "DatasetView": records.Dataset,
-    "Evaluation": evaluation_records.EvaluationResult,
-    "EvaluationView": evaluation_records.Evaluation,
+    "Evaluation": evaluations.EvaluationResult,
+    "EvaluationView": evaluations.Evaluation,
     "EpochRecord": records.Epoch,
     "EpochView": records.Epoch,
     "JobView": records.Job,
-    "LiveView": live_records.Live,
-    "ServingView": checkpoint_records.Serving,
-    "TrainingDataView": checkpoint_records.TrainingData,
+    "LiveView": live.Live,
+    "ServingView": checkpoints.Serving,
+    "TrainingDataView": checkpoints.TrainingData,
     "UnreadableJobView": records.UnreadableJob,
 }
 REQUESTS = {"Follow", "FollowDataset", "JobLabels", "Pin", "TrainingOrder", "WantedDataset", "WantedEvaluation"}
@@ -241,7 +238,7 @@ def test_the_parameters_of_lists_and_arrays_exist(document: dict[str, Any]) -> N
 def test_every_field_of_a_response_exists_in_the_records(document: dict[str, Any]) -> None:
     schemas = {name: each for name, each in document["components"]["schemas"].items() if "properties" in each}
     for name in set(schemas) - REQUESTS - ERRORS - EVENTS - FILES:  # `follow` returns events as `Change`
-        modules = records, evaluation_records, checkpoint_records, live_records, training_data_records
+        modules = records, evaluations, checkpoints, live, training_data
         record = RECORDS.get(name) or next(found for each in modules if (found := getattr(each, name, None)))
         assert set(schemas[name]["properties"]) <= set(record.model_fields), name
         needed = {field for field, info in record.model_fields.items() if info.is_required()}

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from acgan_client import Change, Checkpoint, Dataset, Drawn, Job, Picture
-from acgan_client.checkpoint_records import CheckpointList, JobHistory
 from acgan_client.notebook import MOST_CHARACTERS, MOST_ROWS
 from acgan_client.records import DatasetList, JobList
+from acgan_client.records.checkpoints import CheckpointList, JobHistory
 from tests.support import hostile_server
 from tests.support.records import losses, manifest
 

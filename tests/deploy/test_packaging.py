@@ -2,17 +2,20 @@
 
 import re
 import subprocess
+import sys
 import tomllib
+from importlib import import_module
 
 import pytest
 
 import acgan_client
 from tests.deploy.manifests import ROOT
-from tests.lock_files import DEV, IMAGE, differences, pins
+from tests.lock_files import DEV, IMAGE, differences, entries, pins
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CONSTRAINTS = (ROOT / "constraints.txt").read_text()
 IMAGE_LOCK, DEV_LOCK = IMAGE.read_text(), DEV.read_text()
+DEV_LOCK_ENTRIES = entries(DEV_LOCK)
 
 
 def test_the_locks_have_the_versions_of_the_constraints() -> None:
@@ -55,10 +58,35 @@ def test_the_image_contains_no_sources_and_no_tools_to_build() -> None:
     copied = re.findall(r"^COPY (.*)$", final, re.MULTILINE)
     assert copied == [
         "--from=packages /opt/packages /opt/packages",
+        "--from=extras /opt/extras /opt/extras",
         "--from=acgan /opt/acgan /opt/acgan",
         "deploy/healthcheck /usr/local/bin/healthcheck",
     ]
     assert "pip" not in re.sub(r"#.*", "", final)
+
+
+def extras_program(*words: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, str(ROOT / "deploy" / "extras.py"), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_an_extra_that_does_not_exist_ends_the_build_of_the_image() -> None:
+    done = extras_program("tracing, parkett", "acgan.whl", sys.executable)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(
+        "EXTRAS: there is no extra parkett; there are cloud, dev, keras, local, onnx, parquet,"
+    )
+
+
+def test_extras_of_the_image_are_locked_with_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "deploy"))
+    part = import_module("extras").part
+    chosen = part(DEV_LOCK, {"opentelemetry_sdk", "PyArrow"})
+    assert pins(chosen).items() <= pins(CONSTRAINTS).items()
+    assert set(pins(chosen)) == {"opentelemetry-sdk", "pyarrow"}
+    assert chosen.count("--hash=sha256:") == sum(DEV_LOCK_ENTRIES[name].count("--hash=") for name in pins(chosen))
+    with pytest.raises(SystemExit, match="mlflow-skinny cannot be added: requirements-dev"):
+        part(DEV_LOCK, {"mlflow-skinny"})
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from models.registry.store import CheckpointId
 from tests.app.conftest import publish
 from tests.faults.api import Api
 from tests.faults.hosts import HostedApi, HostedRedis, Network, in_thread, missing_requirement, network
+from tests.faults.places import BOTH
 from tests.faults.processes import is_alive, parent
 from tests.faults.test_disk import MEGABYTE, fill
 from tests.faults.test_hosts import served_at
@@ -21,7 +22,7 @@ from tests.faults.world import LEASE_SECONDS, RECOVERY_SECONDS, START_SECONDS, W
 from tests.models.registry.test_store import OLD
 from tests.support.disks import mounted_disk
 from tests.support.image_archives import bomb, zip_of_pictures
-from tests.support.s3_endpoint import Endpoint
+from tests.support.s3_endpoint import Endpoint, Kind
 from worker.importing.resource_limits import processes_of_session
 from worker.jobs.model import Job, JobStatus
 
@@ -99,6 +100,7 @@ def large(tmp_path: Path, place: Endpoint | None) -> Iterator[World]:
         yield made
 
 
+@BOTH
 @pytest.mark.long
 def test_an_import_continues_after_its_worker_was_killed(large: World, many: bytes) -> None:
     """The pictures that are decoded are not decoded again, and no process of the killed worker is left."""
@@ -147,6 +149,7 @@ def test_a_cancelled_import_ends_within_a_second_and_can_be_resumed(large: World
         api.end()
 
 
+@BOTH
 def test_a_worker_that_stops_hands_its_import_back(large: World, many: bytes) -> None:
     api = Api(large, is_watched=False)
     try:
@@ -163,6 +166,7 @@ def test_a_worker_that_stops_hands_its_import_back(large: World, many: bytes) ->
         api.end()
 
 
+@BOTH
 def test_an_upload_that_is_cut_off_leaves_nothing(world: World, api: Api) -> None:
     data = zip_of_pictures()
     address = urlsplit(api.url)
@@ -212,6 +216,30 @@ def test_a_full_disk_delays_an_import_and_nothing_is_half_stored(tmp_path: Path,
             assert (job.status, job.trouble) == (JobStatus.SUCCEEDED, None)
             world.until("its files are deleted", lambda: not world.store.storage.folders(job_id), RECOVERY_SECONDS)
             assert not list((disk / "checkpoints" / job_id).glob(f"*{WORK}*"))
+            check(world)
+        finally:
+            api.end()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["refuse", "lose"])
+def test_a_bucket_that_fails_delays_an_import_and_nothing_is_half_stored(
+    tmp_path: Path, endpoint: Endpoint, how: Kind
+) -> None:
+    """The counterpart of a full disk in object storage. With `lose`, the objects are written without an answer."""
+    with running_world(tmp_path / "world", endpoint=endpoint) as world:
+        api = Api(world, is_watched=False)
+        try:
+            job_id = send(api.url, zip_of_pictures())
+            with endpoint.fault(how, "PUT"):
+                world.start_worker()
+                world.until("the record has a trouble", lambda: "cannot be" in (world.job(job_id).trouble or ""))
+                assert world.job(job_id).status == JobStatus.RUNNING
+                assert world.store.training_data.references() == []
+            job = world.until_ended(job_id)
+            assert (job.status, job.trouble) == (JobStatus.SUCCEEDED, None)
+            assert world.store.training_data.find("letters").version == 1
+            world.until("its files are deleted", lambda: not world.store.storage.folders(job_id), RECOVERY_SECONDS)
             check(world)
         finally:
             api.end()

@@ -125,9 +125,10 @@ def signatures(kind: type) -> dict[str, str]:
     return {name: re.sub(r"\*<class '(\w+)'>", r"Unpack[\1]", signature) for name, signature in signatures.items()}
 
 
-def stored(names: Iterable[str], job: str) -> list[str]:
-    """Names of keys or files without the job's id and running numbers."""
-    general = (re.sub(r"\b[0-9a-f]{16,64}\b", "HEX", name.replace(job, "JOB")) for name in names)
+def stored(names: Iterable[str], jobs: Iterable[str]) -> list[str]:
+    """Names of keys or files without the ids of jobs and running numbers."""
+    ids = re.compile("|".join(map(re.escape, jobs)))
+    general = (re.sub(r"\b[0-9a-f]{16,64}\b", "HEX", ids.sub("JOB", name)) for name in names)
     return sorted({re.sub(r"(?<=/)\d{3}(?=/)", "EPOCH", name) for name in general})
 
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from acgan_client import Checkpoint, Dataset, Job, JobStatus, UnreadableJob
-from acgan_client.checkpoint_records import CheckpointList
+from acgan_client.records.checkpoints import CheckpointList
 from app.cli.display.columns import Column, Table
 
 if TYPE_CHECKING:  # takes a while to load

@@ -5,34 +5,42 @@ import { button, confirmed, facts, h, notice, pause, showError, title, announce 
 import { name } from "../main.js";
 import { listDownloads } from "../common/downloads.js";
 import { ago, areDigits, bytes, classesOf, figure, nameOf, percent } from "../common/format.js";
+import { runNames } from "../parts/run_names.js";
 import { evaluationOf } from "./evaluation.js";
 
-const AGAIN = 3000; // milliseconds between two looks at what is served and published, which other tabs and runs change
+const AGAIN = 3000, ALL_AGAIN = 10; // milliseconds between two looks at what other tabs and runs change, and looks until all names are read
 
 const POLICIES = {
   newest: (dataset, until) => `Every new checkpoint of ${dataset} is served${until}.`,
-  best: (dataset, until) => `The checkpoint of ${dataset} with the best metrics is served${until}.`,
+  best: (dataset, until, by) => `The checkpoint of ${dataset} with the best ${by === "evaluation" ? "evaluation" : "metrics"} is served${until}.`,
   pinned: () => "This checkpoint is pinned: new ones are not served.",
 };
 
 export async function show(root, _at, signal) {
   name("Checkpoints");
-  const served = h("section", { class: "served", "aria-live": "polite" });
+  const standing = h("div"), source = datasetSelect((order) => serve(order));
+  const served = h("section", { class: "served", "aria-live": "polite" }, standing, source);
   const list = h("div");
-  root.append(title("Checkpoints"), served, list);
+  const names = runNames();
+  root.append(title("Checkpoints", h("a", { class: "button", href: "#/compare-checkpoints" }, "Compare two blindly")), served, list);
 
-  let shown = "", lastServed = null;
-  const update = async (mayWait = false) => {
+  let shown = "", lastServed = null, begun = 0, applied = 0;
+  const update = async (mayWait = false, all = false) => {
+    const turn = ++begun;
     const answers = await Promise.all([get("serving", signal), get("checkpoints", signal)]);
-    const now = JSON.stringify(answers);
-    if (signal.aborted || now === shown || (mayWait && isBusy(root))) return;
+    await names.read(answers[1].checkpoints, all, signal);
+    const now = JSON.stringify([answers, answers[1].checkpoints.map(names.of)]);
+    if (signal.aborted || turn < applied || (mayWait && isBusy(root))) return;
+    applied = turn;
+    if (now === shown) return;
     const focused = placeOf(document.activeElement, root);
     shown = now;
     const [choice, { checkpoints, unusable = [] }] = answers;
-    served.replaceChildren(...serving(choice, checkpoints, serve));
+    standing.replaceChildren(...serving(choice, checkpoints, serve));
+    source.update(choice, checkpoints);
     const open = new Set([...list.querySelectorAll("details[open]")].map((group) => group.dataset.job));
     const parts = [...list.querySelectorAll(".weights[open]")].map((details) => `[data-id="${CSS.escape(details.closest("[data-id]").dataset.id)}"] .weights${details.matches(".evaluation") ? ".evaluation" : ":not(.evaluation)"}`);
-    const groups = grouped(checkpoints).map(([job, ofJob], at) => group(job, ofJob, choice, { serve, erase, signal }, list.children.length ? open.has(job) : at === 0 || ofJob.some(({ id }) => id === choice.serving)));
+    const groups = grouped(checkpoints).map(([job, ofJob], at) => group(names.of(ofJob[0]) ?? job, ofJob, choice, { serve, erase, signal }, list.children.length ? open.has(job) : at === 0 || ofJob.some(({ id }) => id === choice.serving)));
     const others = unusable.map(({ id, reason, written_by_another_version: foreign }) => notice(`${id} cannot be used: ${reason}`, !foreign && button("Delete", () => erase(id))));
     list.replaceChildren(...others, ...(groups.length ? groups : [notice("No checkpoint has been published yet. A run publishes one after each epoch.", h("a", { class: "button primary", href: "#/new" }, "Train"))]));
     for (const part of parts) list.querySelector(part)?.setAttribute("open", "");
@@ -51,20 +59,21 @@ export async function show(root, _at, signal) {
     announce(`${id} is deleted.`);
     await update();
   };
-  await update();
+  await update(false, true);
+  document.addEventListener("visibilitychange", () => document.hidden || update(true).catch(() => {}), { signal });
   keepUp();
 
   async function keepUp() {
-    while (!signal.aborted) {
+    for (let round = 1; !signal.aborted; round++) {
       await pause(AGAIN, signal).catch(() => {});
-      if (!signal.aborted && !document.hidden) await update(true).catch(() => {}); // the next action of the user reports the error
+      if (!signal.aborted && !document.hidden) await update(true, round % ALL_AGAIN === 0).catch(() => {}); // the next action of the user reports the error
     }
   }
 }
 
-/** Whether the user is in the middle of something that a new list would disturb: a choice, or a request. */
+/** Whether a new list would remove the button of a request that has not ended. */
 function isBusy(root) {
-  return root.querySelector("select:focus, [aria-busy='true']") !== null;
+  return root.querySelector("[aria-busy='true']") !== null;
 }
 
 /** Where the focus is: the run or checkpoint, and the text of the element. */
@@ -81,25 +90,35 @@ function focus({ id, job, text }, root) {
 
 function serving(choice, checkpoints, serve) {
   const now = checkpoints.find(({ id }) => id === choice.serving);
-  const dataset = nameOf(choice.serving_dataset ?? choice.dataset ?? "mnist");
+  const dataset = servedData(choice);
   const until = choice.dataset === null && dataset !== "mnist" ? " until one of mnist is published" : "";
-  const before = checkpoints.slice(checkpoints.indexOf(now) + 1).find(({ refused, config }) => refused === null && nameOf(config.dataset) === dataset);
+  const before = now && checkpoints.slice(checkpoints.indexOf(now) + 1).find(({ refused, config }) => refused === null && nameOf(config.dataset) === dataset);
   const policyButton = (policy, text) => button(text, () => serve({ policy, dataset: choice.dataset }), { "aria-pressed": String(choice.policy === policy), disabled: choice.policy === policy });
-  const back = now && before && button("Roll back", () => serve({ policy: "pinned", checkpoint: before.id }), { title: `Pin ${before.id}` });
+  const back = before && button("Roll back: serve the previous one", () => serve({ policy: "pinned", checkpoint: before.id }), { "aria-describedby": "rollback" });
   return [
-    h("p", { class: "standing" }, "Current model: ", choice.serving ? h("b", {}, choice.serving) : "none", ". ", POLICIES[choice.policy](dataset, until)),
-    h("div", { class: "actions" }, policyButton("newest", "Serve the newest"), policyButton("best", "Serve the best"), back, datasetSelect(checkpoints, dataset, serve)),
-    before && h("p", { class: "hint" }, `Rolling back pins ${before.id}. Requests in progress are not interrupted.`),
+    h("p", { class: "standing" }, "Current model: ", choice.serving ? h("b", {}, choice.serving) : "none", ". ", POLICIES[choice.policy](dataset, until, choice.by)),
+    h("div", { class: "actions" }, policyButton("newest", "Serve the newest"), policyButton("best", "Serve the best"), back),
+    back && h("p", { class: "hint", id: "rollback" }, `Rolling back pins ${before.id}: new checkpoints are not served until you choose the newest or the best again. Requests in progress are not interrupted.`),
   ].filter(Boolean);
 }
 
-/** A choice of the training data whose newest checkpoint is served, if there are several. */
-function datasetSelect(checkpoints, dataset, serve) {
-  const servable = checkpoints.filter((checkpoint) => checkpoint.refused === null && areDigits(classesOf(checkpoint)));
-  const names = [...new Set(servable.map(({ config }) => nameOf(config.dataset)))].sort();
-  if (names.length < 2) return null;
-  const select = h("select", { onchange: () => serve({ policy: "newest", dataset: select.value }).catch(showError) }, names.map((each) => h("option", { selected: each === dataset }, each)));
-  return h("label", { class: "inline" }, "Training data ", select);
+/** The name of the training data whose generator is served. */
+function servedData(choice) {
+  return nameOf(choice.serving_dataset ?? choice.dataset ?? "mnist");
+}
+
+/** A choice of the training data whose newest checkpoint is served, if there are several. It stays when the rest is made again. */
+function datasetSelect(serve) {
+  const select = h("select", { onchange: () => serve({ policy: "newest", dataset: select.value }).catch(showError) });
+  const element = h("label", { class: "inline", hidden: true }, "Training data ", select);
+  element.update = (choice, checkpoints) => {
+    const servable = checkpoints.filter((checkpoint) => checkpoint.refused === null && areDigits(classesOf(checkpoint)));
+    const names = [...new Set(servable.map(({ config }) => nameOf(config.dataset)))].sort();
+    if (String(names) !== String([...select.options].map(({ value }) => value))) select.replaceChildren(...names.map((each) => h("option", {}, each)));
+    select.value = servedData(choice);
+    element.hidden = names.length < 2;
+  };
+  return element;
 }
 
 function grouped(checkpoints) {
@@ -108,9 +127,10 @@ function grouped(checkpoints) {
   return [...runs];
 }
 
-function group(job, checkpoints, choice, actions, open) {
+function group(called, checkpoints, choice, actions, open) {
+  const { job } = checkpoints[0];
   const isBundled = job === "pretrained";
-  const heading = isBundled ? "Bundled model" : `${checkpoints[0].config.name ?? job}`;
+  const heading = isBundled ? "Bundled model" : called;
   const link = !checkpoints[0].links.job ? null : h("p", {}, h("a", { href: `#/runs/${job}` }, "Show run"));
   return h("details", { class: "group", open, "data-job": job },
     h("summary", {}, h("b", {}, heading), h("span", { class: "hint" }, ` ${checkpoints[0].config.dataset} · ${checkpoints.length} · ${ago(checkpoints[0].created_at)}`)),

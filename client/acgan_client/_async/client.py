@@ -37,20 +37,10 @@ from acgan_client.calls import (
     last_id,
     submit,
 )
-from acgan_client.checkpoint_records import (
-    Checkpoint,
-    CheckpointList,
-    JobHistory,
-    Readiness,
-    Serving,
-    UnusableCheckpoint,
-)
 from acgan_client.deadlines import async_run_blocking, async_sleep, async_stream
 from acgan_client.downloads import MANIFEST, MANIFEST_LIMIT, arriving, files_of, is_whole
 from acgan_client.errors import JobFailed, Unavailable, Unreachable
-from acgan_client.evaluation_records import Evaluation
 from acgan_client.following import Change, Follower, Wait
-from acgan_client.live_records import Live
 from acgan_client.pictures import Drawn, DrawnNumber, Picture, pixels
 from acgan_client.records import (
     Dataset,
@@ -61,6 +51,16 @@ from acgan_client.records import (
     JobStatus,
     UnreadableJob,
 )
+from acgan_client.records.checkpoints import (
+    Checkpoint,
+    CheckpointList,
+    JobHistory,
+    Readiness,
+    Serving,
+    UnusableCheckpoint,
+)
+from acgan_client.records.evaluations import Evaluation
+from acgan_client.records.live import Live
 from acgan_client.responses import LIST_LIMIT, check, ignored, in_a_sentence, parser, text
 
 if TYPE_CHECKING:  # optional

@@ -6,9 +6,9 @@ from typing import Unpack
 
 from acgan_client._sync.transport import Transport
 from acgan_client.calls import CheckpointRef, EvaluationFields, Options, at, get, get_record, id_of, last_id, submit
-from acgan_client.evaluation_records import Evaluation, EvaluationList, EvaluationResult
 from acgan_client.pictures import Picture
 from acgan_client.records import JobStatus, UnreadableJob
+from acgan_client.records.evaluations import Evaluation, EvaluationList, EvaluationResult
 from acgan_client.responses import LIST_LIMIT
 
 

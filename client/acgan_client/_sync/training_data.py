@@ -18,10 +18,10 @@ from acgan_client.calls import (
     images_path,
     training_data_file,
 )
-from acgan_client.checkpoint_records import TrainingData, TrainingDataList
 from acgan_client.deadlines import run_blocking
 from acgan_client.pictures import Drawn, Picture, pixels
 from acgan_client.records import Job
+from acgan_client.records.checkpoints import TrainingData, TrainingDataList
 from acgan_client.responses import LIST_LIMIT, ignored
 
 if TYPE_CHECKING:  # optional

@@ -19,9 +19,9 @@ from acgan_client.calls import (
     imported,
     upload,
 )
-from acgan_client.checkpoint_records import CheckpointManifest, ImportedCheckpoint
 from acgan_client.deadlines import run_blocking
 from acgan_client.downloads import MANIFEST, MANIFEST_LIMIT, arriving, files_of_checkpoint, is_whole, target
+from acgan_client.records.checkpoints import CheckpointManifest, ImportedCheckpoint
 
 SUFFIXES: dict[Form, str] = {"onnx": ".onnx", "keras": ".hdf5", "keras3": ".weights.h5"}
 CONVERSION_SECONDS = 150.0

@@ -19,6 +19,8 @@ from tests.models.registry.test_store import NEW
 from worker.jobs.consumer import JobConsumer
 from worker.jobs.model import JobStatus
 
+EMPTY = np.zeros((1120, 588), np.uint8)
+
 
 @pytest.fixture
 def client(shared_client: TestClient, redis_url: str) -> TestClient:
@@ -113,10 +115,10 @@ def test_mistakes_in_a_selection_are_named(client: TestClient) -> None:
         ("sort=size", "query.sort"),
         ("search=a%0Ab", "query.search"),
         (f"search={'x' * 201}", "query.search"),
-        ("at=4", "`at` should be as `next`"),
-        (f"sort=epochs&before={job_id}&at=four", "`at` should be as `next`"),
     ):
         assert mistake in refusal(client.get(f"/jobs?{query}"), 422)
+    for query in ("at=4", f"sort=epochs&before={job_id}&at=four"):
+        assert "`at` should be as `next`" in refusal(client.get(f"/jobs?{query}"), 404)
     refusal(client.get("/jobs?sort=epochs&before=20200101-000000-aaaaaa"), 404)
 
 
@@ -171,3 +173,11 @@ def test_a_thumbnail_of_noise_is_small(classes: int) -> None:
 def test_a_plot_of_another_size_is_damaged() -> None:
     with pytest.raises(CheckpointDamaged):
         thumbnail(encode_png(np.zeros((1120, 140), np.uint8)), 10)
+
+
+@pytest.mark.parametrize(
+    "plot", [b"no picture", b"\x89PNG\r\n\x1a\n", encode_png(EMPTY)[:60]], ids=["text", "start", "torn"]
+)
+def test_a_plot_that_is_no_plot_is_a_damaged_checkpoint(plot: bytes) -> None:
+    with pytest.raises(CheckpointDamaged, match="the plot of this epoch"):
+        thumbnail(plot, 10)

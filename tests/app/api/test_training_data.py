@@ -108,7 +108,8 @@ def test_nothing_is_downloaded_for_a_preview(settings: AppSettings, store: Check
         for _ in range(2):
             answer = client.get("/training-data/mnist/preview.png")
             assert answer.status_code == 404
-            assert "its files are not on this machine" in answer.json()["detail"]
+            assert "its files are not on this machine. A run with `dataset: mnist`" in answer.json()["detail"]
+            assert "ACGAN_DATA_DIR" in answer.json()["detail"]
     assert not (settings.cache_dir / "mnist").exists()
 
 

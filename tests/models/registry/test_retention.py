@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from app.api.openapi.evaluation_example import example
+from models.registry.evaluations import LIST, publish_evaluation
 from models.registry.retention import StoreFull, Usage, apply_retention, check_room
-from models.registry.serving_policy import CHOICE
+from models.registry.serving_policy import CHOICE, ServingPolicy, best, write_choice
 from models.registry.store import GENERATOR, CheckpointId, CheckpointStore, StateDeleted
 from models.synthesis.shards import Shards
 from tests.models.registry.test_store import FILES, NEW, OLD
@@ -96,8 +98,23 @@ def test_checkpoints_being_read_or_of_another_version_stay(store: CheckpointStor
     assert store.epochs(OLD) == [2, 3]
 
 
-def test_nothing_is_deleted_while_the_pin_cannot_be_read(store: CheckpointStore) -> None:
-    (store.root / CHOICE).write_bytes(b"{")
+@pytest.mark.parametrize("policy", [ServingPolicy(policy="best", by="evaluation"), ServingPolicy()])
+def test_the_checkpoint_with_the_best_evaluation_stays(store: CheckpointStore, policy: ServingPolicy) -> None:
+    """Also if the policy is another one now: it can be chosen again."""
+    chosen = CheckpointId(OLD, 2)
+    publish_evaluation(store, ENDED, 0, "full", example(str(chosen)), b"picture")
+    write_choice(store, policy)
+    assert best(store, "mnist", "evaluation") == chosen
+    apply_retention(store, 0, {RUNNING})
+    assert store.epochs(OLD) == [2, 3]
+    assert best(store, "mnist", "evaluation") == chosen
+
+
+@pytest.mark.parametrize("record", [CHOICE, LIST])
+def test_nothing_is_deleted_while_the_pin_or_the_evaluations_cannot_be_read(
+    store: CheckpointStore, record: str
+) -> None:
+    (store.root / record).write_bytes(b"{")
     apply_retention(store, 0, {RUNNING})
     assert store.epochs(OLD) == [1, 2, 3]
 

@@ -1,23 +1,23 @@
 """An exception class for each kind of problem, by the code at the end of its `type`."""
 
-from acgan_client.data_problems import ClassNotFound as ClassNotFound
-from acgan_client.data_problems import DatasetFileNotFound as DatasetFileNotFound
-from acgan_client.data_problems import DatasetNotFound as DatasetNotFound
-from acgan_client.data_problems import EvaluationNotFound as EvaluationNotFound
-from acgan_client.data_problems import NotDigits as NotDigits
-from acgan_client.data_problems import TrainingDataNameInvalid as TrainingDataNameInvalid
-from acgan_client.data_problems import TrainingDataNotFound as TrainingDataNotFound
-from acgan_client.data_problems import TrainingDataReserved as TrainingDataReserved
-from acgan_client.drawing_problems import NotVerified as NotVerified
-from acgan_client.drawing_problems import Overloaded as Overloaded
-from acgan_client.drawing_problems import StyleBankNotReady as StyleBankNotReady
 from acgan_client.errors import FAMILIES, Conflict, InvalidInput, NotAllowed, NotFound, Refused, Unavailable
-from acgan_client.upload_problems import GeneratorRefused as GeneratorRefused
-from acgan_client.upload_problems import InvalidUpload as InvalidUpload
-from acgan_client.upload_problems import TooManyUploads as TooManyUploads
-from acgan_client.upload_problems import UnsupportedFileType as UnsupportedFileType
-from acgan_client.upload_problems import UploadTimeout as UploadTimeout
-from acgan_client.upload_problems import UploadTooLarge as UploadTooLarge
+from acgan_client.problems.data import ClassNotFound as ClassNotFound
+from acgan_client.problems.data import DatasetFileNotFound as DatasetFileNotFound
+from acgan_client.problems.data import DatasetNotFound as DatasetNotFound
+from acgan_client.problems.data import EvaluationNotFound as EvaluationNotFound
+from acgan_client.problems.data import NotDigits as NotDigits
+from acgan_client.problems.data import TrainingDataNameInvalid as TrainingDataNameInvalid
+from acgan_client.problems.data import TrainingDataNotFound as TrainingDataNotFound
+from acgan_client.problems.data import TrainingDataReserved as TrainingDataReserved
+from acgan_client.problems.drawing import NotVerified as NotVerified
+from acgan_client.problems.drawing import Overloaded as Overloaded
+from acgan_client.problems.drawing import StyleBankNotReady as StyleBankNotReady
+from acgan_client.problems.uploads import GeneratorRefused as GeneratorRefused
+from acgan_client.problems.uploads import InvalidUpload as InvalidUpload
+from acgan_client.problems.uploads import TooManyUploads as TooManyUploads
+from acgan_client.problems.uploads import UnsupportedFileType as UnsupportedFileType
+from acgan_client.problems.uploads import UploadTimeout as UploadTimeout
+from acgan_client.problems.uploads import UploadTooLarge as UploadTooLarge
 
 
 class MalformedRequest(InvalidInput):

@@ -9,13 +9,13 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from acgan_client.training_data_records import (
+from acgan_client.records.training_data import (
     ImportOptions as ImportOptions,
 )
-from acgan_client.training_data_records import (
+from acgan_client.records.training_data import (
     Record as Record,
 )
-from acgan_client.training_data_records import (
+from acgan_client.records.training_data import (
     TrainingDataOrder,
     TrainingDataResult,
 )
