@@ -78,6 +78,7 @@ def test_classes_are_named_beside_the_picture_of_a_run(browser: Browser, setting
         assert len(rows) == 3
         for row, middle in enumerate(rows):  # each name is beside its row
             assert abs(middle - (box["y"] + (row + 0.5) * box["height"] / 3)) < box["height"] / 12
+        page.get_by_text("Each class", exact=True).click()
         heads = page.get_by_role("region", name="Metrics per class").get_by_role("columnheader")
         expect(heads).to_have_text(["class", *CLASSES])
         page.get_by_label("show real images").check()
@@ -143,7 +144,7 @@ def test_the_form_offers_own_data_with_preview_and_classes_by_keyboard(
         field = page.locator(".field", has=choice)
         expect(field).to_contain_text("3 classes: apple, Bär, t-shirt. 60 training images, 30 for tests.")
         expect(field.get_by_role("img", name="Images of letters: the classes apple, Bär, t-shirt")).to_be_visible()
-        expect(page.locator(".cost")).to_contain_text("100 epochs of 60 images")
+        expect(page.locator(".cost")).to_contain_text("for 5 epochs of 60 images")
         page.get_by_label("Epochs").fill("1")
         page.get_by_label("Epochs").press("Enter")
         page.wait_for_url("**/#/runs/**")
