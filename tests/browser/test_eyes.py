@@ -68,7 +68,11 @@ def test_axe_detects_a_planted_violation(browser: Browser, settings: AppSettings
         expect(page.locator("main select").first).to_be_visible()
         page.evaluate("document.querySelector('h1').style.color = '#dddddd'")
         page.evaluate("document.querySelector('main select').labels.forEach((label) => label.remove())")
-        assert {found.partition(":")[0] for found in serious(page)} == {"color-contrast", "select-name", "label-title-only"}
+        assert {found.partition(":")[0] for found in serious(page)} == {
+            "color-contrast",
+            "select-name",
+            "label-title-only",
+        }
         page.close()
 
 
