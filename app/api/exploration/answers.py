@@ -8,7 +8,6 @@ from urllib.parse import quote
 import numpy as np
 import torch
 from fastapi import Response
-from fastapi.exceptions import RequestValidationError
 
 from app.api.dependencies import Services
 from app.api.exploration.training_images import TrainingImagesCache
@@ -111,8 +110,8 @@ def search(cache: TrainingImagesCache, manifest: Manifest, digit: np.ndarray, n:
 async def answer_traversal(
     services: Services, subject: Subject, query: TraversalQuery, if_none_match: str | None
 ) -> Response:
-    points = points_around(Point.of(query.x, query.y), query.step, query.rows, query.columns)
-    check_reach(points)
+    centre = Point.of(query.x, query.y)
+    points = [within_reach(point) for point in points_around(centre, query.step, query.rows, query.columns)]
     inference = services.inference
     model, label = await subject.find(inference, query.checkpoint)
     address = Address.of(model, query, query.checkpoint)
@@ -128,12 +127,9 @@ async def answer_traversal(
     return await answer_address(inference, address.validators(about), if_none_match, make, headers)
 
 
-def check_reach(points: list[Point]) -> None:
-    """Raises RequestValidationError if a point could not be requested by its coordinates."""
-    message = f"all points should be within -{FARTHEST:g} and {FARTHEST:g}"
-    for name in Point._fields:
-        if any(abs(getattr(point, name)) > FARTHEST for point in points):
-            raise RequestValidationError([{"type": "value_error", "loc": ("query", name), "msg": message}])
+def within_reach(point: Point) -> Point:
+    """Return the nearest point whose coordinates a request may have."""
+    return Point(*(max(-FARTHEST, min(FARTHEST, value)) for value in point))
 
 
 def encoder(query: ExplorationQuery, columns: int) -> Callable[[np.ndarray], bytes]:

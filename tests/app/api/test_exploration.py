@@ -254,8 +254,8 @@ def test_the_etag_of_a_traversal_is_known_before_it_is_drawn(
     assert client.get(address).content == first.content
 
 
-def test_points_that_have_no_address_are_refused(client: TestClient) -> None:
-    answer = client.get("/digits/3/traversal?x=100&step=1")
-    assert answer.status_code == 422
-    assert "query.x: all points should be within -100 and 100" in answer.json()["detail"], answer.text
-    assert client.get("/digits/3/traversal?x=98&step=1").status_code == 200
+def test_every_point_has_coordinates_that_a_request_may_have(client: TestClient) -> None:
+    answer = client.get("/digits/3/traversal?x=99.5&y=-100&step=1&rows=3&columns=3")
+    assert answer.headers["X-Points"].split(",")[:3] == ["98.5:-100", "99.5:-100", "100:-100"]
+    assert client.get("/digits/3/traversal?x=100&y=-100&rows=1&columns=1").status_code == 200
+    assert client.get("/digits/3/traversal?x=101").status_code == 422

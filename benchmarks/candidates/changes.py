@@ -1,0 +1,197 @@
+"""The candidates: `sharp`, and `sharp` with one change.
+
+A change replaces fields of the recipe, the iteration or the generator. The product's own code does everything else.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.config import NUM_CLASSES
+from models.networks.acgan import Generator
+from models.training.ema import Average
+from models.training.iteration import Iteration
+from models.training.losses import TWO_SIDED, Objective, real_or_fake, told_apart, two_sided_generator_objective
+from models.training.optimizers import set_rate
+
+TRANSLATION = 3  # pixels, at most, in each direction
+BACKGROUND = -1.0
+SMOOTHING = 0.1
+DIVERSITY = 0.1  # weight of the term
+LONG_DECAY = 0.9995  # the average covers about the last 2,000 iterations
+
+
+class Candidate(NamedTuple):
+    about: str
+    recipe: dict[str, Any] = {}  # noqa: RUF012 - never changed
+    iteration: type[Iteration] = Iteration
+    generator: Callable[..., Generator] = Generator
+
+
+# ----------------------------------------------------------------------------
+# The discriminator sees translated images (DiffAugment, Zhao et al. 2020, arXiv 2006.10738).
+
+
+def translate(images: Tensor, offsets: Tensor) -> Tensor:
+    """Move images (N, 1, H, W) by offsets (N, 2), rows and columns in pixels of at most TRANSLATION each."""
+    size = images.shape[-1]
+    padded = F.pad(images, [TRANSLATION] * 4, value=BACKGROUND)
+    steps = torch.arange(size, device=images.device)
+    rows, columns = (TRANSLATION + steps + offsets[:, axis, None] for axis in (0, 1))
+    numbers = torch.arange(len(images), device=images.device)[:, None, None]
+    return padded[numbers, 0, rows[:, :, None], columns[:, None, :]].unsqueeze(1)
+
+
+class Translated(Iteration):
+    """Translates all images that the discriminator sees in training; an image's neighbour moves with it."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self.offsets: Tensor | None = None  # of the images of this discriminator step
+        self.discriminator.register_forward_pre_hook(self._translate)
+
+    def _translate(self, network: nn.Module, args: tuple[Tensor]) -> tuple[Tensor] | None:
+        if not network.training:
+            return None
+        images = args[0]
+        if self.offsets is None or len(self.offsets) < len(images):
+            shape = len(images), 2
+            self.offsets = torch.randint(-TRANSLATION, TRANSLATION + 1, shape, device=images.device)
+        return (translate(images, self.offsets[: len(images)]),)
+
+    def discriminator_step(self, images: Tensor, labels: Tensor, noise: Tensor, fake_labels: Tensor) -> Tensor:
+        self.offsets = None
+        return super().discriminator_step(images, labels, noise, fake_labels)
+
+    def generator_step(self, noise: Tensor, labels: Tensor) -> Tensor:
+        self.offsets = None
+        return super().generator_step(noise, labels)
+
+
+# ----------------------------------------------------------------------------
+# Other generators.
+
+
+class AdditiveGenerator(Generator):
+    """Adds a second embedding of the class to the product, so that a class also has a place of its own."""
+
+    def __init__(self, latent_size: int = 100, classes: int = NUM_CLASSES) -> None:
+        super().__init__(latent_size, classes)
+        self.place = nn.Embedding(classes, latent_size)
+
+    def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
+        """(N, L), (N,) -> (N, 1, 28, 28)."""
+        return decode(self, noise * self.embedding(labels) + self.place(labels))
+
+
+class ConditionalNormGenerator(Generator):
+    """Scales and shifts the normalised maps for each class (de Vries et al. 2017, arXiv 1707.00683)."""
+
+    def __init__(self, latent_size: int = 100, classes: int = NUM_CLASSES) -> None:
+        super().__init__(latent_size, classes)
+        self.scale_7, self.shift_7 = nn.Embedding(classes, 192), nn.Embedding(classes, 192)
+        self.scale_14, self.shift_14 = nn.Embedding(classes, 96), nn.Embedding(classes, 96)
+
+    def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
+        """(N, L), (N,) -> (N, 1, 28, 28)."""
+        factors = [1 + self.scale_7(labels), 1 + self.scale_14(labels)]
+        return decode(self, noise * self.embedding(labels), factors, [self.shift_7(labels), self.shift_14(labels)])
+
+
+def decode(
+    generator: Generator, h: Tensor, factors: list[Tensor] | None = None, terms: list[Tensor] | None = None
+) -> Tensor:
+    """Upsample latents (N, L) to images (N, 1, 28, 28) as `Generator.forward`; `factors` and `terms` are (N, C)."""
+    h = F.relu(generator.dense(h)).view(-1, 3, 3, 384).permute(0, 3, 1, 2)
+    layers = ((generator.upsample_7, generator.norm_7), (generator.upsample_14, generator.norm_14))
+    for number, (upsample, norm) in enumerate(layers):
+        h = norm(F.relu(upsample(h)))
+        if factors is not None and terms is not None:
+            h = h * factors[number][:, :, None, None] + terms[number][:, :, None, None]
+    return torch.tanh(generator.upsample_28(h))
+
+
+# ----------------------------------------------------------------------------
+# Other objectives and rates.
+
+
+def smoothed(real_logits: Tensor, class_logits: Tensor, labels: Tensor) -> Objective:
+    """The discriminator's objective with smoothed labels of both sides: (2B,), (2B, 2K), (2B,)."""
+    targets = torch.cat((labels.chunk(2)[0], labels.chunk(2)[1] + class_logits.shape[1] // 2))
+    of_all = F.cross_entropy(class_logits, targets, label_smoothing=SMOOTHING)
+    return Objective(told_apart(real_logits), 2 * of_all)  # the mean over 2B, for the sum of two means over B
+
+
+class Smoothed(Iteration):
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self.objectives = TWO_SIDED._replace(discriminator=smoothed)
+
+
+class Diverse(Iteration):
+    """Rewards distance between two images of a class by distance of their noise (Mao et al. 2019, arXiv 1903.05628)."""
+
+    def generator_step(self, noise: Tensor, labels: Tensor) -> Tensor:
+        half = len(labels) // 2
+        labels = torch.cat((labels[:half], labels[:half]))
+        noise = noise[: 2 * half]
+        self.generator.train()
+        self.discriminator.train().requires_grad_(False)
+        self.generator_adam.zero_grad()
+        with self.autocast():
+            images = self.generator(noise, labels)
+            real_logits, class_logits = self.discriminator(images)
+        objective = two_sided_generator_objective(real_logits, class_logits, labels, self.recipe.target)
+        apart = (images[:half] - images[half:]).abs().mean((1, 2, 3)) / (noise[:half] - noise[half:]).abs().mean(1)
+        (objective.loss - DIVERSITY * apart.float().mean()).backward()
+        self.generator_adam.step()
+        self.discriminator.requires_grad_(True)
+        return objective.row()
+
+
+class LongAverage(Iteration):
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self.average = Average(self.generator, LONG_DECAY)
+
+
+class TwoRates(Iteration):
+    """The discriminator's rate is twice the generator's (Heusel et al. 2017, arXiv 1706.08500)."""
+
+    def set_rate(self, lr: float) -> None:
+        set_rate(self.generator_adam, lr)
+        set_rate(self.discriminator_adam, 2 * lr)
+
+
+class ClassHeadOnly(Iteration):
+    """The generator's step ignores the head that tells real images from generated ones."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+
+        def only_class(real_logits: Tensor, class_logits: Tensor, labels: Tensor, target: float = 1.0) -> Objective:
+            whole = two_sided_generator_objective(real_logits, class_logits, labels, target)
+            return Objective(0 * real_or_fake(real_logits, target), whole.auxiliary)
+
+        self.objectives = TWO_SIDED._replace(generator=only_class)
+
+
+CANDIDATES = {
+    "sharp": Candidate("the recipe as it is"),
+    "translation": Candidate(
+        f"the discriminator sees images moved by up to {TRANSLATION} pixels", iteration=Translated
+    ),
+    "additive": Candidate("an additive embedding beside the product", generator=AdditiveGenerator),
+    "conditional norm": Candidate("class-conditional batch normalisation", generator=ConditionalNormGenerator),
+    "long average": Candidate("an average over about 2,000 iterations", iteration=LongAverage),
+    "flatness 0.03": Candidate("three times the gradient penalty", {"flatness": 0.03}),
+    "flatness 0.003": Candidate("a third of the gradient penalty", {"flatness": 0.003}),
+    "diversity": Candidate("a term for the distance of two images of a class", iteration=Diverse),
+    "two rates": Candidate("a doubled rate of the discriminator", iteration=TwoRates),
+    "smoothing": Candidate(f"labels of the two-sided head smoothed by {SMOOTHING}", iteration=Smoothed),
+    "class head only": Candidate("no realness term in the generator's step", iteration=ClassHeadOnly),
+    "doubled fakes": Candidate("two batches of fakes in a generator step", {"generator_batches": 2}),
+}

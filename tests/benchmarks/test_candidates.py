@@ -1,0 +1,56 @@
+"""Each candidate trains, is measured and continues after a stop."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.candidates.changes import BACKGROUND, CANDIDATES, TRANSLATION, translate
+
+TINY = ["--dataset", "printed", "--examples", "200", "--epochs", "2", "--seeds", "1"]
+
+
+def run(out: Path, *options: str) -> str:
+    command = [sys.executable, "-m", "benchmarks.candidates", "--out", str(out), *TINY, *options]
+    environment = {**os.environ, "ACGAN_HOME": str(out / "home")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def results(out: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_every_candidate_is_trained_and_measured_once(tmp_path: Path) -> None:
+    printed = run(tmp_path)
+    rows = results(tmp_path)
+    assert [row["candidate"] for row in rows] == list(CANDIDATES)
+    assert len({row["Frechet"] for row in rows} | {row["GAN-train"] for row in rows}) > 2
+    assert all(f"| {name} | 1 |" in printed for name in CANDIDATES)
+    assert run(tmp_path) == printed  # nothing is trained again
+    assert results(tmp_path) == rows
+
+
+def test_a_run_continues_with_the_same_figures(tmp_path: Path) -> None:
+    assert "| sharp |" not in run(tmp_path / "a", "--only", "sharp", "--minutes", "0")
+    run(tmp_path / "a", "--only", "sharp")
+    run(tmp_path / "b", "--only", "sharp")
+    (first,), (second,) = results(tmp_path / "a"), results(tmp_path / "b")
+    assert {**first, "s per epoch": 0} == {**second, "s per epoch": 0}
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_translation_moves_each_image_by_its_offset() -> None:
+    images = torch.full((2, 1, 28, 28), BACKGROUND)
+    images[:, :, 10, 12] = 1.0
+    moved = translate(images, torch.tensor([[0, 0], [-TRANSLATION, 2]]))
+    assert torch.equal(moved[0], images[0])
+    assert moved[1, 0].argmax() == (10 + TRANSLATION) * 28 + 12 - 2
+    assert moved[1].sum() == images[1].sum()
