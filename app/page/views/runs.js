@@ -103,7 +103,7 @@ export async function show(root, { query }, signal) {
       list.insertBefore(row, list.children[at] ?? null);
       focused?.focus({ preventScroll: true }); // a row that moves loses the focus
     });
-    tools.element.hidden = compare.hidden = !jobs.length && !tools.isFiltered(); // nothing to search or compare yet
+    compare.hidden = !jobs.length && !tools.isFiltered(); // the fields stay: archived runs are reached there
     if (!jobs.length) list.replaceChildren(nothing(tools.isFiltered()));
     else list.querySelector(".nothing")?.remove();
     more.replaceChildren(...(next ? [button(tools.values().sort ? "More runs" : "Older runs", add)] : []));
