@@ -57,7 +57,7 @@ def settle_device(name: str) -> str:
     if name == "cpu" or (name == "auto" and count_gpus() == 0):
         return "cpu"
     asked = subprocess.run(  # noqa: S603
-        [sys.executable, "-P", "-c", "from models.devices import main; main()", name],
+        [sys.executable, "-P", "-c", "from models.torch_device import main; main()", name],
         capture_output=True,
         text=True,
         check=False,
@@ -65,12 +65,3 @@ def settle_device(name: str) -> str:
     if asked.returncode:
         raise DeviceUnavailable(asked.stderr.strip().splitlines()[-1] if asked.stderr.strip() else f"no {name}")
     return asked.stdout.strip()
-
-
-def main() -> None:
-    from models.torch_device import find_device
-
-    try:
-        sys.stdout.write(str(find_device(sys.argv[1])))
-    except DeviceUnavailable as error:
-        sys.exit(str(error))

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -129,3 +130,11 @@ def free_cache(device: torch.device) -> None:
     """Return memory that torch keeps for later tensors to the device, for other processes that use it."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
+
+
+def main() -> None:
+    """Print the name of the device that the first argument selects, for `devices.settle_device`."""
+    try:
+        sys.stdout.write(str(find_device(sys.argv[1])))
+    except DeviceUnavailable as error:
+        sys.exit(str(error))

@@ -23,9 +23,10 @@ from models.data.building.decoding import (
 from models.data.building.options import ImportOptions
 from models.data.building.reading import batches, fingerprint, sample
 from models.data.building.split import Split, split
-from models.data.importing.items import LIMITS, InvalidImages, Limits, Source, open_source
+from models.data.importing.items import LIMITS, InvalidImages, Limits, Source
 from models.data.importing.names import CLASS_NAME_LENGTH, listing
 from models.data.importing.normalise import looks_inverted
+from models.data.importing.opening import open_source
 from models.devices import processors
 from models.version import code_version
 

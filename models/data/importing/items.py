@@ -8,7 +8,6 @@ The readers are in the other modules of this package; docs/image-formats.md desc
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
@@ -85,23 +84,3 @@ class Source(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None: ...
-
-
-def open_source(path: Path, limits: Limits = LIMITS, labels: Path | None = None, scratch: Path | None = None) -> Source:
-    """Open a folder, an archive or a file of labelled images. The kind is recognised by content, not by name.
-
-    Args:
-        path: a folder of class folders or data files, a zip or tar archive of these, or one file (IDX, npz, CSV,
-            parquet).
-        limits: what the source may have.
-        labels: the file of labels, if `path` is an IDX file of images. If it is None, a file of the same name with
-            `labels` instead of `images` is read.
-        scratch: folder for temporary files (unpacked tar archives); the system's if it is None.
-
-    Raises:
-        InvalidImages: the source cannot be used, or it is a parquet file and pyarrow is not installed.
-        FileFault: a file is missing or cannot be read.
-    """
-    from models.data.importing.opening import open_path
-
-    return open_path(path, limits, labels, scratch)

@@ -8,14 +8,29 @@ from models.data.importing.class_folders import tree_source
 from models.data.importing.containers.tars import BZIP2, XZ, Tar, is_tar, unpacked
 from models.data.importing.containers.tree import Folder, single_file
 from models.data.importing.containers.zips import Zip
-from models.data.importing.items import InvalidImages, Limits
+from models.data.importing.items import LIMITS, InvalidImages, Limits
 from models.data.importing.row_files.idx_pairs import header_of, idx_part, sibling, without_labels
 from models.data.importing.row_files.selection import HEAD, kind_of, single_source
 from models.data.importing.sources import OpenedSource, of_parts, sentences
 
 
-def open_path(path: Path, limits: Limits, labels: Path | None, scratch: Path | None) -> OpenedSource:
-    """See items.open_source."""
+def open_source(
+    path: Path, limits: Limits = LIMITS, labels: Path | None = None, scratch: Path | None = None
+) -> OpenedSource:
+    """Open a folder, an archive or a file of labelled images. The kind is recognised by content, not by name.
+
+    Args:
+        path: a folder of class folders or data files, a zip or tar archive of these, or one file (IDX, npz, CSV,
+            parquet).
+        limits: what the source may have.
+        labels: the file of labels, if `path` is an IDX file of images. If it is None, a file of the same name with
+            `labels` instead of `images` is read.
+        scratch: folder for temporary files (unpacked tar archives); the system's if it is None.
+
+    Raises:
+        InvalidImages: the source cannot be used, or it is a parquet file and pyarrow is not installed.
+        FileFault: a file is missing or cannot be read.
+    """
     with ExitStack() as stack:
         source = _opened(path, limits, labels, scratch, stack)
         source.stack = stack.pop_all()

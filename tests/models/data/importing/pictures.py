@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from models.data.importing.items import LIMITS, Item, Limits, open_source
+from models.data.importing.items import LIMITS, Item, Limits
+from models.data.importing.opening import open_source
 
 
 def stroke(height: int = 40, width: int = 40) -> np.ndarray:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from models.data.importing.items import InvalidImages, Limits, open_source
+from models.data.importing.items import InvalidImages, Limits
+from models.data.importing.opening import open_source
 from tests.models.data.importing.pictures import LETTERS, PNG, add_to_tar, items_of, write_tar, write_tree, write_zip
 
 

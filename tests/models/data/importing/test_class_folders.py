@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from models.bounded_reading import FileMissing, FileUnreadable
-from models.data.importing.items import InvalidImages, Limits, open_source
+from models.data.importing.items import InvalidImages, Limits
 from models.data.importing.normalise import to_grey
+from models.data.importing.opening import open_source
 from tests.models.data.importing.pictures import (
     LETTERS,
     PNG,

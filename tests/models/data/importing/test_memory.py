@@ -15,7 +15,8 @@ LIMIT = 300_000_000  # bytes, with Python, NumPy and Pillow
 READ = """
 import resource, sys
 from pathlib import Path
-from models.data.importing.items import InvalidImages, open_source
+from models.data.importing.items import InvalidImages
+from models.data.importing.opening import open_source
 from models.data.importing.normalise import fit, to_grey
 try:
     with open_source(Path(sys.argv[1])) as source:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.data.importing.items import InvalidImages, Item, open_source
+from models.data.importing.items import InvalidImages, Item
 from models.data.importing.normalise import to_grey
+from models.data.importing.opening import open_source
 from models.data.importing.row_files import parquet_rows
 from tests.models.data.importing.pictures import PNG, items_of, stroke, write_zip
 

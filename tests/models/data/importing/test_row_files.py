@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from models.data.idx import idx_header
-from models.data.importing.items import InvalidImages, Limits, open_source
+from models.data.importing.items import InvalidImages, Limits
+from models.data.importing.opening import open_source
 from tests.models.data.importing.pictures import items_of, write_tar, write_tree, write_zip
 
 RANDOM = np.random.default_rng(0)
