@@ -8,8 +8,8 @@ const VIEWS = { "": "runs", new: "new_run", runs: "run", compare: "compare", dra
 // The modules of each view besides the common ones: loaded in parallel, because each round trip takes time.
 const PARTS = {
   runs: ["parts/canvas", "parts/run_row"],
-  run: ["parts/chart", "parts/curves", "parts/canvas", "parts/live", "views/runs"],
-  compare: ["parts/chart", "parts/curves", "parts/canvas", "views/runs"],
+  run: ["parts/chart", "parts/curves", "parts/canvas", "parts/live", "parts/run_row"],
+  compare: ["parts/chart", "parts/curves", "parts/canvas", "parts/run_row"],
   draw: ["parts/canvas", "parts/digit", "parts/explore", "parts/neighbours", "parts/options", "common/keys"],
   play: ["parts/canvas", "parts/options"],
   checkpoints: ["common/downloads", "parts/run_names", "views/evaluation"],

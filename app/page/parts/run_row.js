@@ -1,9 +1,47 @@
-// A row of the list of runs: picture, name, tags, state, progress and what can be done.
+// A row of the list of runs, and its parts that other views show too: state, progress and what can be done.
 
-import { ENDED, file } from "../common/api.js";
-import { button, exchange, h, prose } from "../common/dom.js";
+import { ENDED, file, post, remove } from "../common/api.js";
+import { announce, button, confirmed, exchange, h, prose } from "../common/dom.js";
 import { ago, done, knownClasses, named, percent, recipe, sentence, standing } from "../common/format.js";
-import { badge, controls, progress } from "../views/runs.js";
+import { go } from "../main.js";
+
+export function badge(status) {
+  return h("span", { class: `badge ${status}` }, status);
+}
+
+/** Create a progress bar. */
+export function progress() {
+  const bar = h("progress", { max: 1, value: 0 });
+  bar.set = (share, text) => {
+    bar.value = share;
+    bar.setAttribute("aria-label", text);
+  };
+  return bar;
+}
+
+/** Create the buttons for a run in its status; `changed` is called with the new record, `deleted` without one. */
+export function controls(job, changed, deleted) {
+  const control = (verb, text, attributes = {}) => button(text, async () => changed(await post(`jobs/${job.id}/${verb}`)), attributes);
+  const again = button("Duplicate", async () => go(`/runs/${(await post(`jobs/${job.id}/retry`)).id}`), { title: "Start a new run with the same configuration" });
+  const erase = button("Delete", async () => {
+    if (!(await confirmed(`Delete ${named(job)}?`, "Its record, checkpoints and files are deleted. This cannot be undone.", "Delete run"))) return;
+    await remove(`jobs/${job.id}`);
+    announce(`${named(job)} is deleted.`);
+    deleted();
+  });
+  switch (job.status) {
+    case "queued":
+      return [control("front", "Move to front", { title: "Run this job next, regardless of its priority" }), control("cancel", "Cancel")];
+    case "running":
+      return [control("cancel", "Cancel")];
+    case "failed":
+    case "cancelled":
+      return [control("resume", "Resume", { class: "primary" }), again, erase];
+    case "succeeded":
+      return [again, erase];
+  }
+  return [];
+}
 
 /** Create the row of a run. `on` has the functions `pick(id, isChosen)`, `gone(id)`, `tag(text)` and `edit(job, row)`. */
 export function entry(job, isChosen, on) {

@@ -6,7 +6,7 @@ import { FIGURES, LOSSES, ROWS, belowZero, hue, points } from "../parts/curves.j
 import { button, h, notice, pause, showError, title } from "../common/dom.js";
 import { plotCanvas } from "../parts/canvas.js";
 import { go, name, note } from "../main.js";
-import { badge } from "./runs.js";
+import { badge } from "../parts/run_row.js";
 import { duration, figure, knownClasses, named, percent, spent, standing } from "../common/format.js";
 
 const AGAIN = 3000; // milliseconds between requests of running runs: event streams are limited

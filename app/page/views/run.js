@@ -7,7 +7,7 @@ import { button, exchange, facts, h, notice, pause, prose, showError, title, ann
 import { livePanel, phase } from "../parts/live.js";
 import { plotCanvas } from "../parts/canvas.js";
 import { go, name, note } from "../main.js";
-import { badge, progress, controls } from "./runs.js";
+import { badge, progress, controls } from "../parts/run_row.js";
 import { KINDS, ago, areDigits, done, duration, figure, knownClasses, listed, named, number, percent, sentence, standing, when } from "../common/format.js";
 
 const STEP = 450; // milliseconds per epoch during playback

@@ -1,9 +1,10 @@
 // The first screen, and all runs: running and waiting ones first, or as they are searched, sorted and filtered.
 
-import { get, patch, post, remove } from "../common/api.js";
+import { get, patch, remove } from "../common/api.js";
 import { announce, button, confirmed, h, pause, showError, title } from "../common/dom.js";
 import { sheet } from "../parts/canvas.js";
-import { go, name, note } from "../main.js";
+import { entry } from "../parts/run_row.js";
+import { name, note } from "../main.js";
 import { count, named } from "../common/format.js";
 
 const PAGE = 10, MORE = 50, AT_ONCE = 100; // runs of the first page, of later ones, and of a request at most
@@ -20,8 +21,7 @@ export async function show(root, { query }, signal) {
   name("");
   const chosen = new Set((query.get("compare") ?? "").split(",").filter(Boolean));
   const rows = new Map();
-  const loading = import("../parts/run_row.js"); // not before: other views use the functions below
-  let shown = [], next = null, entry;
+  let shown = [], next = null;
   const list = h("ol", { class: "jobs" });
   const more = h("div", { class: "actions" });
   const compare = h("a", { class: "button", id: "compare" });
@@ -157,7 +157,6 @@ export async function show(root, { query }, signal) {
   const kept = history.state?.runs;
   offer();
   if (tools.values().tag) chip.append(button(`Tag: ${tools.values().tag} ×`, () => choose({ tag: "" }), { class: "tag" }));
-  ({ entry } = await loading);
   await reload(kept?.count ?? PAGE);
   root.append( // not before: the first screen is one row tall if there are runs, and nothing moves later
     firstScreen(Boolean(tools.isFiltered() || shown.length), signal),
@@ -222,44 +221,6 @@ function toolbar(query, change) {
       tag = changes.tag ?? tag;
     },
   };
-}
-
-export function badge(status) {
-  return h("span", { class: `badge ${status}` }, status);
-}
-
-/** Create a progress bar. */
-export function progress() {
-  const bar = h("progress", { max: 1, value: 0 });
-  bar.set = (share, text) => {
-    bar.value = share;
-    bar.setAttribute("aria-label", text);
-  };
-  return bar;
-}
-
-/** Create the buttons for a run in its status; `changed` is called with the new record, `deleted` without one. */
-export function controls(job, changed, deleted) {
-  const control = (verb, text, attributes = {}) => button(text, async () => changed(await post(`jobs/${job.id}/${verb}`)), attributes);
-  const again = button("Duplicate", async () => go(`/runs/${(await post(`jobs/${job.id}/retry`)).id}`), { title: "Start a new run with the same configuration" });
-  const erase = button("Delete", async () => {
-    if (!(await confirmed(`Delete ${named(job)}?`, "Its record, checkpoints and files are deleted. This cannot be undone.", "Delete run"))) return;
-    await remove(`jobs/${job.id}`);
-    announce(`${named(job)} is deleted.`);
-    deleted();
-  });
-  switch (job.status) {
-    case "queued":
-      return [control("front", "Move to front", { title: "Run this job next, regardless of its priority" }), control("cancel", "Cancel")];
-    case "running":
-      return [control("cancel", "Cancel")];
-    case "failed":
-    case "cancelled":
-      return [control("resume", "Resume", { class: "primary" }), again, erase];
-    case "succeeded":
-      return [again, erase];
-  }
-  return [];
 }
 
 function nothing(isFiltered) {

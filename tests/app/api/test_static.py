@@ -108,8 +108,7 @@ def test_all_modules_of_a_view_are_requested_at_once() -> None:
         while found != needed:
             found = set(needed)
             needed |= {name for each in found for name in imports_of(each)}
-        later = set(re.findall(r' = import\("../([\w/]+)[.]js"\);', (FOLDER / f"views/{view}.js").read_text()))
-        assert parts.get(view, set()) == (needed | later) - {f"views/{view}"} - anyway, view
+        assert parts.get(view, set()) == needed - {f"views/{view}"} - anyway, view
 
 
 def test_the_page_loads_only_the_schemas_of_a_form(client: TestClient) -> None:
