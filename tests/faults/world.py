@@ -196,7 +196,7 @@ class World(HasJobs):
         moments, without_progress, kept = random.Random(seed), 0, self.saved(job_id)
         self.note("seed", seed)
         for done in range(times):
-            if self.until(f"{job_id} runs", lambda: self.trainer(job_id) or self.ended(job_id), RECOVERY_SECONDS) == -1:
+            if self.until(f"{job_id} runs", lambda: self.trainer(job_id) or self.ended(job_id), START_SECONDS) == -1:
                 return done
             self.pause(moments.uniform(0, 1.0))
             if without_progress == 2:
