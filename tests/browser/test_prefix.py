@@ -63,13 +63,13 @@ def test_a_run_is_started_followed_and_drawn(
     with visiting(browser, edge) as page:
         job = start(page, dataset_name)
         expect(page.locator("h1 + .badge")).to_have_text("succeeded", timeout=120_000)
-        record = page.get_by_role("link", name=f"/acgan/jobs/{job}", exact=True)
+        record = page.locator(f"main a[href='/acgan/jobs/{job}']")
         root = edge.removesuffix("/acgan/")
         assert page.request.get(f"{root}{record.get_attribute('href')}").json()["id"] == job
         prefixed.until("its generator is served", lambda: prefixed.client.get("/serving").json()["serving"])
         page.get_by_role("navigation").get_by_role("link", name="Draw").click()
         expect(page.get_by_role("img", name="40 times the digit 7")).to_be_visible()
-        address = page.get_by_label("Permanent link")
+        address = page.get_by_role("textbox", name="Permanent link")
         expect(address).to_have_value(re.compile(rf"^{re.escape(edge)}digits/7\?n=40&seed="))
         assert page.request.get(address.input_value()).headers["content-type"] == "image/png"
 
