@@ -153,13 +153,21 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--dataset", default="mnist")
-    parser.add_argument("--examples", type=int, help="training images, for a quick look; digits and pupils shrink too")
+    parser.add_argument(
+        "--examples", type=int, help="images of each split, for a quick look; digits and pupils shrink too"
+    )
     given = parser.parse_args()
     until, settings, device = time.monotonic() + 60 * given.minutes, AppSettings(), find_device("auto")
     given.out.mkdir(parents=True, exist_ok=True)
     results = given.out / "results.jsonl"
     rows = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
-    base = TrainingConfig(recipe="sharp", epochs=given.epochs, dataset=given.dataset, train_examples=given.examples)
+    base = TrainingConfig(
+        recipe="sharp",
+        epochs=given.epochs,
+        dataset=given.dataset,
+        train_examples=given.examples,
+        test_examples=given.examples,
+    )
     dataset = load_dataset(base, settings.data_dir, settings.cache_dir).to(device)
     judge = find_judge(dataset, "reporting", settings.judges_dir, device)
     budget = EvaluationBudget(20, 100, 1, 1) if given.examples else BUDGET
