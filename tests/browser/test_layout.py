@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import httpx2
@@ -16,8 +15,7 @@ from tests.app.conftest import fresh_weights
 from tests.browser.conftest import SLOW, visiting
 from tests.browser.test_eyes import LOOKS, serious
 from tests.browser.test_first_screen import MOST_SHIFT, SHIFTS
-from tests.conftest import RunningRedis, set_environment
-from tests.support.many_runs import Ids, fill
+from tests.support.many_runs import Ids, filled
 from tests.support.serving import serving
 
 pytestmark = pytest.mark.browser
@@ -68,20 +66,10 @@ class World(NamedTuple):
 
 @pytest.fixture(scope="module")
 def world(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    folder = tmp_path_factory.mktemp("layout")
-    redis = RunningRedis(folder / "redis")
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        ThreadPoolExecutor(1) as thread,
-    ):  # playwright's event loop is in this one
-        set_environment(patch, folder / "home")
-        settings = AppSettings(redis_url=redis.url)
-        ids = thread.submit(fill, settings).result()
-    with serving(settings) as address:
+    with filled(tmp_path_factory.mktemp("layout")) as (settings, ids), serving(settings) as address:
         labels = {"tags": ["keep", "a rather long tag"], "notes": "Half the batch,\nthe same seed."}
         httpx2.patch(f"{address}/jobs/{ids.widths[0]}", json=labels).raise_for_status()
         yield World(settings, address, ids)
-    redis.kill()
 
 
 @pytest.mark.parametrize("screen", SCREENS)

@@ -2,21 +2,18 @@
 
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from app.settings import AppSettings
 from models.config import DatasetName
 from models.registry.store import GENERATOR
 from tests.browser.conftest import SLOW, visiting
 from tests.browser.test_first_screen import WORDS
-from tests.conftest import RunningRedis, set_environment
 from tests.e2e.test_service import DATA
-from tests.support.many_runs import DIVERGED, Ids, fill
+from tests.support.many_runs import DIVERGED, Ids, filled
 from tests.support.running_service import Service, running
 from worker.jobs.consumer import JobConsumer
 from worker.jobs.model import JobStatus
@@ -39,16 +36,10 @@ class World(NamedTuple):
 def world(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A whole service with 300 runs, which judges its digits."""
     folder = tmp_path_factory.mktemp("users")
-    redis = RunningRedis(folder / "redis")
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        ThreadPoolExecutor(1) as thread,
-    ):  # playwright's event loop is in this one
-        set_environment(patch, folder / "home")
-        ids = thread.submit(fill, AppSettings(redis_url=redis.url)).result()
-    with running(folder / "home", ACGAN_REDIS_URL=redis.url, ACGAN_JUDGE="true", **DATA) as service:
-        yield World(service, str(service.client.base_url), redis.url, ids)
-    redis.kill()
+    with filled(folder) as (settings, ids):
+        url = str(settings.redis_url)
+        with running(folder / "home", ACGAN_REDIS_URL=url, ACGAN_JUDGE="true", **DATA) as service:
+            yield World(service, str(service.client.base_url), url, ids)
 
 
 def row(page: Page, name: str) -> Locator:

@@ -1,9 +1,13 @@
 """A store and records of 300 ended runs, as the product's own code writes them, for tests of the page by its users."""
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pytest
 
 from app.settings import AppSettings
 from benchmarks.records import ask_desk
@@ -13,6 +17,7 @@ from models.registry import bundled
 from models.registry.evaluations import publish_evaluation
 from models.registry.store import GENERATOR, SAMPLES, CheckpointStore
 from models.sampling.png import encode_png
+from tests.conftest import RunningRedis, set_environment
 from tests.models.registry.test_store import manifest
 from tests.worker.jobs.test_client import epoch_record
 from worker.jobs.client import JobClient, Order
@@ -29,6 +34,18 @@ FIGURES = sorted(Path("models/judges").glob("*-real-6000-3.json"))
 class Ids(NamedTuple):
     widths: list[str]  # of the runs in WIDTHS
     evaluated: str  # the checkpoint that has an evaluation
+
+
+@contextmanager
+def filled(folder: Path) -> Iterator[tuple[AppSettings, Ids]]:
+    """Start a Redis, and fill it and the home `folder / "home"` with 300 runs."""
+    redis = RunningRedis(folder / "redis")
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as thread:
+        set_environment(patch, folder / "home")
+        settings = AppSettings(redis_url=redis.url)
+        ids = thread.submit(fill, settings).result()  # in a thread: the caller's has the event loop of playwright
+    yield settings, ids
+    redis.kill()
 
 
 def fill(settings: AppSettings) -> Ids:
