@@ -1,6 +1,6 @@
 """The records of checkpoints, of what is served, and of training data.
 
-As in records.py, a newer service may add fields.
+As in `acgan_client.records`, a newer service may add fields.
 """
 
 from datetime import datetime
