@@ -167,7 +167,7 @@ class TwoRates(Iteration):
 
 
 class ClassHeadOnly(Iteration):
-    """The generator's step ignores the head that tells real images from generated ones."""
+    """The generator's step ignores the head that separates real images from generated ones."""
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
