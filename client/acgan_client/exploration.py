@@ -48,10 +48,8 @@ class DrawnNeighbours(Drawn):
 
     @classmethod
     def of(cls, response: httpx2.Response) -> Self:
-        drawn, described = Drawn.of(response), response.headers.get("X-Neighbours", "")
-        if not NEIGHBOURS.fullmatch(described):
-            raise NotUnderstood(f"{response.url} answers, but without a description of the training images")
-        parts = [each.split(":") for each in described.split(",")]
+        drawn = Drawn.of(response)
+        parts = described(response, "X-Neighbours", NEIGHBOURS, "a description of the training images")
         found = tuple(Neighbour(int(label), int(index), float(distance)) for label, index, distance in parts)
         return cls(drawn.file, drawn.media_type, drawn.checkpoint, drawn.seed, drawn.index, found)
 
@@ -64,12 +62,18 @@ class DrawnTraversal(Drawn):
 
     @classmethod
     def of(cls, response: httpx2.Response) -> Self:
-        drawn, named = Drawn.of(response), response.headers.get("X-Points", "")
-        if not POINTS.fullmatch(named):
-            raise NotUnderstood(f"{response.url} answers, but without the coordinates of its images")
-        pairs = [each.split(":") for each in named.split(",")]
+        drawn = Drawn.of(response)
+        pairs = described(response, "X-Points", POINTS, "the coordinates of its images")
         points = tuple((float(x), float(y)) for x, y in pairs)
         return cls(drawn.file, drawn.media_type, drawn.checkpoint, drawn.seed, drawn.index, points)
+
+
+def described(response: httpx2.Response, header: str, form: re.Pattern[str], what: str) -> list[list[str]]:
+    """Return the parts of each entry of a header. Raises NotUnderstood if it does not have this form."""
+    text = response.headers.get(header, "")
+    if not form.fullmatch(text):
+        raise NotUnderstood(f"{response.url} answers, but without {what}")
+    return [each.split(":") for each in text.split(",")]
 
 
 def exploration_path(what: str, label: int | str, dataset: str | None = None) -> str:

@@ -40,12 +40,14 @@ class Ids(NamedTuple):
 def filled(folder: Path) -> Iterator[tuple[AppSettings, Ids]]:
     """Start a Redis, and fill it and the home `folder / "home"` with 300 runs."""
     redis = RunningRedis(folder / "redis")
-    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as thread:
-        set_environment(patch, folder / "home")
-        settings = AppSettings(redis_url=redis.url)
-        ids = thread.submit(fill, settings).result()  # in a thread: the caller's has the event loop of playwright
-    yield settings, ids
-    redis.kill()
+    try:
+        with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as thread:
+            set_environment(patch, folder / "home")
+            settings = AppSettings(redis_url=redis.url)
+            ids = thread.submit(fill, settings).result()  # in a thread: the caller's has the event loop of playwright
+        yield settings, ids
+    finally:
+        redis.kill()
 
 
 def fill(settings: AppSettings) -> Ids:

@@ -89,10 +89,17 @@ async def answer_neighbours(
         return unchanged
     one = SampleRange(label, 1, address.seed, address.index, len(model.manifest.class_names))
     drawn = await inference.draw_batch(model.generator, one, np.copy)
-    found = await inference.search(partial(search, services.training_images, model.manifest, drawn[0], query.n))
+    content, names = await inference.search(partial(picture, services.training_images, model.manifest, drawn, query))
+    return Response(content, headers=validators | subject.headers(address, label, query) | {"X-Neighbours": names})
+
+
+def picture(
+    cache: TrainingImagesCache, manifest: Manifest, drawn: np.ndarray, query: NeighboursQuery
+) -> tuple[bytes, str]:
+    """Encode the drawn image, (1, 28, 28), followed by its neighbours, and name these. Raises as `search`."""
+    found = search(cache, manifest, drawn[0], query.n)
     images = np.concatenate((drawn, found.images))
-    headers = validators | subject.headers(address, label, query) | {"X-Neighbours": found.names}
-    return Response(encoder(query, len(images))(images), headers=headers)
+    return encoder(query, len(images))(images), found.names
 
 
 def search(cache: TrainingImagesCache, manifest: Manifest, digit: np.ndarray, n: int) -> Neighbours:
