@@ -149,13 +149,14 @@ class Evaluator:
     def compared(self, seen: Looks, labels: Tensor) -> dict[str, object]:
         """Compare the distribution of the features with that of real digits."""
         real, drawn, groups, check = self.real.features, seen.features, resampling.groups_of(labels), self.check
-        frechet = metrics.frechet(Moments.of(drawn), Moments.of(real))
+        target = Moments.of(real).cpu()
+        frechet = metrics.frechet(Moments.of(drawn), target)
         kernel = metrics.kernel_distance(drawn, real, check)
         both = metrics.density_and_coverage(real, drawn, check=check)
         intervals = resampling.density_and_coverage_intervals(both, drawn, real, groups, check)
         return {
             "frechet_distance": frechet,
-            "frechet_distance_interval": resampling.frechet_interval(frechet, drawn, real, groups, check),
+            "frechet_distance_interval": resampling.frechet_interval(frechet, drawn, target, groups, check),
             "kernel_distance": kernel,
             "kernel_distance_interval": resampling.kernel_interval(kernel, drawn, real, groups, check),
             "density": both[0],

@@ -59,9 +59,9 @@ def moments_without(features: Tensor, groups: Tensor) -> list[Moments]:
     return [Moments(*each) for each in zip(means.cpu(), covariances.cpu(), strict=True)]
 
 
-def frechet_interval(value: float, drawn: Tensor, real: Tensor, groups: Tensor, check: Check) -> Interval:
-    """Return the interval of the Frechet distance of features `drawn` (N, F) to `real` (M, F)."""
-    target, without = Moments.of(real).cpu(), []
+def frechet_interval(value: float, drawn: Tensor, target: Moments, groups: Tensor, check: Check) -> Interval:
+    """Return the interval of the Frechet distance of features `drawn` (N, F) to those of these moments."""
+    without = []
     for moments in moments_without(drawn, groups):
         check()
         without.append(frechet(moments, target))

@@ -40,7 +40,7 @@ def test_each_interval_is_that_of_the_figures_without_each_group(features: tuple
     parts = left_out(groups, drawn)
     moments = Moments.of(real)
     expected = resampling.interval(1.0, [metrics.frechet(Moments.of(part), moments) for part in parts])
-    assert resampling.frechet_interval(1.0, drawn, real, groups, go_on) == pytest.approx(expected)
+    assert resampling.frechet_interval(1.0, drawn, moments, groups, go_on) == pytest.approx(expected)
     value = metrics.kernel_distance(drawn, real)
     expected = resampling.interval(value, [metrics.kernel_distance(part, real) for part in parts])
     assert resampling.kernel_interval(value, drawn, real, groups, go_on) == pytest.approx(expected)
