@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from app.server.embedded_redis import free_port
+from app.server.supervisor import listens
 from models.config import DatasetName
 from tests.browser.conftest import SLOW, visiting
 from tests.e2e.test_service import DATA
@@ -52,6 +53,7 @@ def edge(request: pytest.FixtureRequest, prefixed: Service, tmp_path: Path) -> I
     path = tmp_path / "haproxy.cfg"
     path.write_text(CONFIGURATION.format(edge=port, api=prefixed.port, rewrite=request.param))
     process = subprocess.Popen(["haproxy", "-f", str(path)])  # noqa: S607
+    prefixed.until("HAProxy listens", lambda: listens("127.0.0.1", port))
     yield f"http://127.0.0.1:{port}/acgan/"
     process.kill()
     process.wait()

@@ -28,6 +28,9 @@ from worker.jobs.model import JobStatus
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=SLOW)
 
+# The distance of each control of the form from the top of the page.
+PLACES = """() => [...document.querySelectorAll("form button, form input, form select, form summary")]
+  .map((each) => each.getBoundingClientRect().top + scrollY)"""
 CLASSES = ("apple", "Bär", "t-shirt")
 OPEN = "all => { for (const details of all) details.open = true; }"
 
@@ -141,15 +144,33 @@ def test_the_form_offers_own_data_with_preview_and_classes_by_keyboard(
         expect(choice).to_be_focused()
         page.keyboard.type("letters")
         expect(choice).to_have_value("letters")
-        field = page.locator(".field", has=choice)
-        expect(field).to_contain_text("3 classes: apple, Bär, t-shirt. 60 training images, 30 for tests.")
-        expect(field.get_by_role("img", name="Images of letters: the classes apple, Bär, t-shirt")).to_be_visible()
+        about = page.get_by_role("region", name="Example images")
+        expect(about).to_contain_text("3 classes: apple, Bär, t-shirt. 60 training images, 30 for tests.")
+        expect(about.get_by_role("img", name="Images of letters: the classes apple, Bär, t-shirt")).to_be_visible()
         expect(page.locator(".cost")).to_contain_text("for 5 epochs of 60 images")
         page.get_by_label("Epochs").fill("1")
         page.get_by_label("Epochs").press("Enter")
         page.wait_for_url("**/#/runs/**")
         job = httpx2.get(f"{address}/jobs/{page.url.rpartition('/')[2]}").json()
         assert job["config"]["dataset"] == "letters@1"
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+def test_no_control_of_the_form_moves_when_the_images_of_a_set_arrive(
+    browser: Browser, settings: AppSettings, letters: str, width: int
+) -> None:
+    """Otherwise a click may hit something else than what was under the pointer."""
+    viewport = {"width": width, "height": 900}
+    with serving(settings) as address, visiting(browser, address, viewport=viewport) as page:
+        page.goto("/#/new")
+        expect(page.locator("option[value=letters]")).to_be_attached()
+        before = page.evaluate(PLACES)
+        page.get_by_label("Dataset").select_option("letters")
+        expect(page.get_by_role("img", name="Images of letters")).to_be_visible()
+        expect(page.locator(".cost")).to_contain_text("of 60 images")
+        assert page.evaluate(PLACES) == before
+        page.get_by_text("More options").click()
+        expect(page.get_by_label("Batch size")).to_be_visible()
 
 
 def test_a_set_is_listed_with_its_counts_and_removed_after_a_question(

@@ -24,6 +24,7 @@ export async function show(root, { query }, signal) {
   const byName = new Map(fields.map((one) => [one.key, one]));
   const cost = h("p", { class: "cost", "aria-live": "polite" });
   const wrong = h("div");
+  const about = h("section", { class: "preview", "aria-label": "Example images" }); // filled late: no control is below it, or below the estimate
   const send = h("button", { class: "primary big" }, "Start the run");
   const presetButtons = Object.entries(presets).map(([text, { value }]) => ({ value, button: h("button", { type: "button", onclick: () => preset(value) }, text[0].toUpperCase() + text.slice(1)) }));
   const form = h("form", { novalidate: true }, h("div", {},
@@ -32,7 +33,7 @@ export async function show(root, { query }, signal) {
     FIRST.map((key) => byName.get(key)?.element),
     h("details", { open: fields.some(({ key }) => !FIRST.includes(key) && query.has(key)) },
       h("summary", {}, "More options"), h("div", { class: "fields" }, fields.filter(({ key }) => !FIRST.includes(key)).map(({ element }) => element)))),
-    h("div", { class: "bill" }, h("h2", {}, "Estimated time"), cost, wrong, send));
+    h("div", { class: "beside" }, h("div", { class: "bill" }, send, wrong, h("h2", {}, "Estimated time"), cost), about));
   root.append(title("Train a network"), form);
 
   const body = () => Object.fromEntries(fields.map(({ key, read }) => [key, read()]).filter(([, value]) => value !== undefined));
@@ -55,7 +56,7 @@ export async function show(root, { query }, signal) {
     if (byName.get("dataset").input.value !== before) byName.get("dataset").input.dispatchEvent(new Event("change"));
     changed();
   };
-  offerTrainingData(byName.get("dataset"), query.has("dataset"), sizes, update, signal).catch(showError);
+  offerTrainingData(byName.get("dataset"), about, query.has("dataset"), sizes, update, signal).catch(showError);
   form.addEventListener("input", changed);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -86,11 +87,11 @@ function placed({ field: where, message }, byName) {
   return [byName.get(first), rest.join(" ")];
 }
 
-/** Offer the sets that users brought. Images of the chosen set are loaded when the user looks at the field. */
-async function offerTrainingData({ input, element }, isGiven, sizes, changed, signal) {
+/** Offer the sets that users brought. `about` shows images of the chosen set as soon as the user looks at the field. */
+async function offerTrainingData({ input }, about, isGiven, sizes, changed, signal) {
   const text = h("p", { class: "hint", "aria-live": "polite" });
-  const picture = h("div", { class: "preview" });
-  element.append(text, picture);
+  const picture = h("div");
+  about.append(text, picture);
   const { training_data: sets } = await get("training-data", signal);
   for (const { name: set, train_images: train } of sets) sizes.set(set, train);
   const chosen = input.value;
