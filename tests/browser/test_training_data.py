@@ -7,7 +7,7 @@ import httpx2
 import numpy as np
 import pytest
 import torch
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from app.main import create_app
 from app.settings import AppSettings
@@ -28,8 +28,8 @@ from worker.jobs.model import JobStatus
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=SLOW)
 
-# The distance of each control of the form from the top of the page.
-PLACES = """() => [...document.querySelectorAll("form button, form input, form select, form summary")]
+# The distance of each control of a view from the top of the page.
+PLACES = """() => [...document.querySelectorAll("main :is(a, button, input, select, summary)")]
   .map((each) => each.getBoundingClientRect().top + scrollY)"""
 CLASSES = ("apple", "Bär", "t-shirt")
 OPEN = "all => { for (const details of all) details.open = true; }"
@@ -171,6 +171,25 @@ def test_no_control_of_the_form_moves_when_the_images_of_a_set_arrive(
         assert page.evaluate(PLACES) == before
         page.get_by_text("More options").click()
         expect(page.get_by_label("Batch size")).to_be_visible()
+
+
+def test_no_button_moves_when_the_previews_of_sets_arrive(
+    browser: Browser, settings: AppSettings, store: CheckpointStore
+) -> None:
+    bring(store.training_data, "letters", CLASSES)
+    bring(store.training_data, "many", tuple("abcdefghijklmnopqrstuvwxyz"))
+    with serving(settings) as address, visiting(browser, address) as page:
+        waiting: list[Route] = []
+        page.route("**/preview.png", lambda route: waiting.append(route))  # Playwright inspects it
+        page.goto("/#/training-data")
+        expect(page.get_by_role("button", name="Remove")).to_have_count(2)
+        while len(waiting) < 2:
+            page.wait_for_timeout(50)
+        before = page.evaluate(PLACES)
+        for route in waiting:
+            route.continue_()
+        expect(page.locator(".preview img[src]")).to_have_count(2)
+        assert page.evaluate(PLACES) == before
 
 
 def test_a_set_is_listed_with_its_counts_and_removed_after_a_question(

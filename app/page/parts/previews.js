@@ -4,14 +4,18 @@ import { h } from "../common/dom.js";
 import { sheet } from "./canvas.js";
 import { listed } from "../common/format.js";
 
+const CELL = 30; // pixels: a row of the preview of an own set, one for each class
+
 /** Show the preview of a set in an element; if the service has none yet, the sentence that says why. */
 export async function preview(element, set, signal) {
   const picture = sheet();
+  if (!set.built_in && set.links.preview) element.style.minHeight = `min(30rem, ${CELL * set.classes.length + 2}px)`; // so that nothing below moves when it arrives
   try {
     if (!set.links.preview) return element.replaceChildren();
     await picture.draw(set.links.preview, `Images of ${set.name}: the classes ${listed(set.classes)}`, signal);
     element.replaceChildren(picture);
   } catch (problem) {
+    element.style.minHeight = "";
     if (!signal.aborted) element.replaceChildren(h("p", { class: "hint" }, problem.message));
   }
 }
