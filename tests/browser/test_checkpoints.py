@@ -82,7 +82,13 @@ def test_rolling_back_says_what_it_does_and_pins_the_previous_checkpoint(
         assert (policy["policy"], policy["checkpoint"]) == ("pinned", f"{OLD}-e001")
         assert httpx2.get(f"{address}/digits/7?n=1").headers["X-Checkpoint"] == f"{OLD}-e001"
         expect(back).to_have_count(0)  # there is none before
-        page.get_by_role("button", name="Serve the best").click()
+        page.get_by_role("button", name="Serve the best", exact=True).click()
         expect(page.locator(".served")).to_contain_text("with the best metrics is served")
-        httpx2.put(f"{address}/serving", json={"policy": "best", "by": "evaluation"}).raise_for_status()
-        expect(page.locator(".served")).to_contain_text("with the best evaluation is served")
+        by_evaluation = page.get_by_role("button", name="Serve the best by evaluation")
+        by_evaluation.click()
+        expect(page.locator(".served")).to_contain_text(
+            "with the best evaluation (while there is none, with the best metrics)"
+        )
+        expect(by_evaluation).to_be_disabled()
+        policy = httpx2.get(f"{address}/serving").json()
+        assert (policy["policy"], policy["by"]) == ("best", "evaluation")

@@ -121,11 +121,11 @@ def test_a_second_tab_shows_what_the_first_one_serves(
         expect(second.get_by_role("link", name="manifest.json")).to_be_visible()
         evaluation = second.locator(f"[data-id='{NEW}-e001'] .evaluation")
         evaluation.locator("summary").click()  # stays open too
-        second.get_by_role("button", name="Serve the best").focus()
+        second.get_by_role("button", name="Serve the best", exact=True).focus()
         first.get_by_role("button", name="Roll back").click()
         expect(second.locator(".served")).to_contain_text(f"Current model: {OLD}-e001")
         expect(second.get_by_role("status")).to_have_text(f"{OLD}-e001 is served now.")
-        expect(second.get_by_role("button", name="Serve the best")).to_be_focused()
+        expect(second.get_by_role("button", name="Serve the best", exact=True)).to_be_focused()
         expect(second.get_by_role("link", name="manifest.json")).to_be_visible()
         expect(evaluation).to_have_attribute("open", "")
 

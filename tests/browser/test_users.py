@@ -222,7 +222,7 @@ def serve(page: Page, other: Page, ids: Ids) -> None:
     page.get_by_role("dialog").get_by_role("button", name="Delete checkpoint").click()
     expect(other.locator(f"[data-id='{second}']")).to_be_visible()
     expect(other.locator(f"[data-id='{first}']")).to_have_count(0)
-    page.get_by_role("button", name="Serve the best").click()
+    page.get_by_role("button", name="Serve the best", exact=True).click()
     expect(other.locator(".served")).to_contain_text(f"Current model: {ids.widths[0]}-e004")
     page.get_by_role("button", name="Serve the newest").click()
     expect(other.locator(".served")).to_contain_text(f"Current model: {ids.widths[2]}-e002")

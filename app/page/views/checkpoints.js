@@ -12,7 +12,7 @@ const AGAIN = 3000, ALL_AGAIN = 10; // milliseconds between two looks at what ot
 
 const POLICIES = {
   newest: (dataset, until) => `Every new checkpoint of ${dataset} is served${until}.`,
-  best: (dataset, until, by) => `The checkpoint of ${dataset} with the best ${by === "evaluation" ? "evaluation" : "metrics"} is served${until}.`,
+  best: (dataset, until, by) => `The checkpoint of ${dataset} with the best ${by === "evaluation" ? "evaluation (while there is none, with the best metrics)" : "metrics"} is served${until}.`,
   pinned: () => "This checkpoint is pinned: new ones are not served.",
 };
 
@@ -93,11 +93,14 @@ function serving(choice, checkpoints, serve) {
   const dataset = servedData(choice);
   const until = choice.dataset === null && dataset !== "mnist" ? " until one of mnist is published" : "";
   const before = now && checkpoints.slice(checkpoints.indexOf(now) + 1).find(({ refused, config }) => refused === null && nameOf(config.dataset) === dataset);
-  const policyButton = (policy, text) => button(text, () => serve({ policy, dataset: choice.dataset }), { "aria-pressed": String(choice.policy === policy), disabled: choice.policy === policy });
+  const policyButton = (policy, text, by = "epoch") => {
+    const isChosen = choice.policy === policy && (policy !== "best" || choice.by === by);
+    return button(text, () => serve({ policy, dataset: choice.dataset, by }), { "aria-pressed": String(isChosen), disabled: isChosen });
+  };
   const back = before && button("Roll back: serve the previous one", () => serve({ policy: "pinned", checkpoint: before.id }), { "aria-describedby": "rollback" });
   return [
     h("p", { class: "standing" }, "Current model: ", choice.serving ? h("b", {}, choice.serving) : "none", ". ", POLICIES[choice.policy](dataset, until, choice.by)),
-    h("div", { class: "actions" }, policyButton("newest", "Serve the newest"), policyButton("best", "Serve the best"), back),
+    h("div", { class: "actions" }, policyButton("newest", "Serve the newest"), policyButton("best", "Serve the best"), policyButton("best", "Serve the best by evaluation", "evaluation"), back),
     back && h("p", { class: "hint", id: "rollback" }, `Rolling back pins ${before.id}: new checkpoints are not served until you choose the newest or the best again. Requests in progress are not interrupted.`),
   ].filter(Boolean);
 }

@@ -224,8 +224,8 @@ function toolbar(query, change) {
 }
 
 function nothing(isFiltered) {
-  const text = isFiltered ? "No run matches." : "No runs yet. A first run takes minutes, and you can watch it learn.";
-  return h("li", { class: "nothing" }, h("p", {}, text), !isFiltered && h("a", { class: "button", href: "#/new" }, "Train"));
+  const text = isFiltered ? "No run matches." : "No runs yet. Train starts one: it takes minutes, and you can watch it learn.";
+  return h("li", { class: "nothing" }, h("p", {}, text));
 }
 
 /** Create the first screen; `isShort` makes it one row tall. */
