@@ -21,6 +21,7 @@ TRANSLATION = 3  # pixels, at most, in each direction
 BACKGROUND = -1.0
 SMOOTHING = 0.1
 DIVERSITY = 0.1  # weight of the term
+LATE = 0.85  # of the first rate: in the last two fifths of a run
 LONG_DECAY = 0.9995  # the average covers about the last 2,000 iterations
 
 
@@ -152,6 +153,29 @@ class Diverse(Iteration):
         return objective.row()
 
 
+class LateBatches(Iteration):
+    """Joins two batches to one once the rate is below LATE of its first value: fewer, less noisy steps."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self.is_late = False
+        self.first: tuple[Tensor, Tensor] | None = None
+
+    def set_rate(self, lr: float) -> None:
+        super().set_rate(lr)
+        self.is_late = lr < LATE * self.config.adam_lr * self.recipe.lr_scale
+
+    def __call__(self, pixels: Tensor, classes: Tensor) -> None:
+        if not self.is_late:
+            return super().__call__(pixels, classes)
+        if self.first is None:
+            self.first = pixels, classes
+            return None
+        joined = [torch.cat(pair) for pair in zip(self.first, (pixels, classes), strict=True)]
+        self.first = None
+        return super().__call__(*joined)
+
+
 class LongAverage(Iteration):
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
@@ -187,6 +211,7 @@ CANDIDATES = {
     "additive": Candidate("an additive embedding beside the product", generator=AdditiveGenerator),
     "conditional norm": Candidate("class-conditional batch normalisation", generator=ConditionalNormGenerator),
     "long average": Candidate("an average over about 2,000 iterations", iteration=LongAverage),
+    "late batches": Candidate("batches of twice the size in the last two fifths", iteration=LateBatches),
     "flatness 0.03": Candidate("three times the gradient penalty", {"flatness": 0.03}),
     "flatness 0.003": Candidate("a third of the gradient penalty", {"flatness": 0.003}),
     "diversity": Candidate("a term for the distance of two images of a class", iteration=Diverse),
