@@ -93,13 +93,15 @@ class Run:
 
     def measure(self, trainer: Trainer, evaluator: Evaluator) -> dict[str, Any]:
         """Return the figures of the averaged generator."""
-        generator = trainer.averaged_generator()
-        lessons, digits = evaluator.effort.lessons, evaluator.effort.digits
-        with trainer.compute.autocast():
-            drawn = draw(generator, digits, SEED, self.device)
-            figures, _ = evaluator.examine(
-                *drawn, lambda: draw(generator, lessons, TAUGHT_SEED, self.device), "generated"
-            )
+        generator, effort = trainer.averaged_generator(), evaluator.effort
+
+        def drawn(n: int, seed: int) -> tuple[Tensor, Tensor]:
+            with trainer.compute.autocast():  # not around a pupil: its layers would keep their first weights
+                return draw(generator, n, seed, self.device)
+
+        figures, _ = evaluator.examine(
+            *drawn(effort.digits, SEED), lambda: drawn(effort.lessons, TAUGHT_SEED), "generated"
+        )
         return {
             "candidate": self.name,
             "seed": self.config.seed,

@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.candidates.__main__ import Run
 from benchmarks.candidates.changes import BACKGROUND, CANDIDATES, TRANSLATION, translate
+from models.config import TrainingConfig
+from models.data.dataset import Dataset, load_dataset, to_unit_range
+from models.evaluation.evaluator import EvaluationBudget, Evaluator
+from models.evaluation.judge import find_judge
+from models.networks.acgan import Generator
+from models.training.trainer import Trainer
 
 TINY = ["--dataset", "printed", "--examples", "200", "--epochs", "2", "--seeds", "1"]
 
@@ -54,3 +61,31 @@ def test_translation_moves_each_image_by_its_offset() -> None:
     assert torch.equal(moved[0], images[0])
     assert moved[1, 0].argmax() == (10 + TRANSLATION) * 28 + 12 - 2
     assert moved[1].sum() == images[1].sum()
+
+
+class RealImages(Generator):
+    """Draws training images, chosen by the first number of the noise."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        super().__init__()
+        labels = dataset.train_labels
+        self.images = [to_unit_range(dataset.train_images[labels == label]) for label in range(self.classes)]
+
+    def forward(self, noise: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        chosen = [self.images[label] for label in labels.tolist()]
+        places = (noise[:, 0] + 1) / 2
+        return torch.stack([images[int(place * len(images))] for images, place in zip(chosen, places, strict=True)])
+
+
+def test_pupils_learn_from_real_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in bf16, whose autocast keeps the first weights of all layers within it."""
+    config = TrainingConfig(dataset="printed", train_examples=2000, test_examples=500, precision="bf16")
+    dataset = load_dataset(config, tmp_path, tmp_path)
+    device = torch.device("cpu")
+    evaluator = Evaluator(dataset, find_judge(dataset, "reporting", tmp_path, device), EvaluationBudget(20, 300, 1, 4))
+    run, trainer = Run("sharp", config, dataset, device, tmp_path), Trainer(config, dataset, device)
+    run.seconds = [1.0]
+    monkeypatch.setattr(trainer, "averaged_generator", lambda: RealImages(dataset))
+    row = run.measure(trainer, evaluator)
+    assert row["GAN-train"] > 0.9
+    assert row["labels"] > 0.9
