@@ -14,7 +14,8 @@ from models.config import DatasetName
 from models.data.dataset import Dataset
 from models.evaluation.classifier import Check, look
 from models.evaluation.judge import Judge, bundled_judge, find_judge
-from models.evaluation.metrics import Moments, frechet, pairwise_mean
+from models.evaluation.metrics import Moments, frechet, go_on, pairwise_mean, wilson
+from models.evaluation.resampling import distances_without, frechet_interval, groups_of, interval
 from models.networks.acgan import Generator
 from models.networks.inference import FoldedGenerator, all_finite
 from models.sampling.sampler import latents, to_pixels
@@ -23,6 +24,7 @@ SEED = 2**53 - 1  # of the judged addresses
 DIGITS = 500  # judged digits of each class
 FEW_DIGITS, FEW_ITERATIONS = 100, 300  # digits of each class if an epoch has fewer iterations: 500 would take too long
 DRAWN_AT_ONCE = 500
+ENDS = ("low", "high")  # of intervals, in the names of metrics
 
 # A generator below these limits is not served. docs/quality.md describes the runs from which they come.
 RECOGNISED = 0.5  # share of a class's digits that the judge recognises
@@ -35,6 +37,7 @@ class Quality(NamedTuple):
     recognised: list[float]  # of each class
     variety: list[float]
     frechet_distance: float
+    features: Tensor  # by the judge, of n digits of each of K classes, class by class: (K n, F), on the CPU
 
     def metrics(self) -> dict[str, float]:
         figures = {
@@ -109,7 +112,7 @@ class QualityGate:
             return Verdict(False, {}, NOT_FINITE)
         qualities = [self.assess(generator) for generator in generators]
         better = min(range(len(qualities)), key=lambda which: qualities[which].frechet_distance)
-        metrics = qualities[better].metrics()
+        metrics = qualities[better].metrics() | self.intervals(qualities[better])
         if averaged is not None:
             for name, quality in zip(("raw", "averaged"), qualities, strict=True):
                 metrics[f"frechet_distance_{name}"] = round(quality.frechet_distance, 4)
@@ -121,14 +124,34 @@ class QualityGate:
         recognised = (seen.classes == self.labels).view(self.classes, -1).float().mean(1)
         by_class = seen.features.view(self.classes, -1, seen.features.shape[1])  # the labels are in order
         distances = torch.stack([pairwise_mean(features) for features in by_class])
-        figures = (recognised.double(), distances, *Moments.of(seen.features))
+        figures = (recognised.double(), distances, *Moments.of(seen.features), seen.features.double())
         read = torch.cat([figure.flatten() for figure in figures]).cpu()
-        shares, varied, mean, covariance = read.split([figure.numel() for figure in figures])
+        shares, varied, mean, covariance, features = read.split([figure.numel() for figure in figures])
         return Quality(
             shares.tolist(),
             [distance / float(real) for distance, real in zip(varied.tolist(), self.judge.distances, strict=True)],
             frechet(Moments(mean, covariance.view(len(mean), -1)), self.real),
+            features.view(len(self.labels), -1).float(),
         )
+
+    def intervals(self, quality: Quality) -> dict[str, float]:
+        """Return the ends of the 95 % intervals of the four figures that concern all classes, and `judged_per_class`.
+
+        An interval shows how much a figure varies with other digits of the same generator.
+        """
+        n = len(self.labels) // self.classes
+        groups = groups_of(torch.arange(self.classes).repeat_interleave(n))
+        by_class = zip(quality.features.split(n), groups.split(n), self.judge.distances, strict=True)
+        varied = torch.stack([distances_without(each, group, go_on) / float(real) for each, group, real in by_class])
+        right = [round(share * n) for share in quality.recognised]
+        ends = {
+            "label_accuracy": wilson(sum(right), n * self.classes),
+            "label_accuracy_worst": wilson(min(right), n),
+            "variety": interval(sum(quality.variety) / self.classes, varied.mean(0).tolist()),
+            "frechet_distance": frechet_interval(quality.frechet_distance, quality.features, self.real, groups, go_on),
+        }
+        found = {f"{name}_{end}": value for name, both in ends.items() for end, value in zip(ENDS, both, strict=True)}
+        return {"judged_per_class": n, **{name: max(0.0, round(value, 4)) for name, value in found.items()}}
 
     def draw(self, generator: FoldedGenerator) -> Tensor:
         """Draw the judged digits: uint8 (N, 28, 28)."""

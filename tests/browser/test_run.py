@@ -55,6 +55,11 @@ def run_of(settings: AppSettings, store: CheckpointStore, epochs: int, **fields:
         metrics = {f"{name}_{label}": 0.1 * label for label in range(10) for name in ("label_accuracy", "variety")}
         metrics |= {"label_accuracy": 0.9, "label_accuracy_worst": 0.5, "variety": 0.8, "variety_least": 0.4}
         metrics |= {"frechet_distance": 100.0 / epoch**2, "frechet_distance_raw": 100.0 / epoch**2}
+        if epoch > 1:  # the first is one of an earlier version
+            metrics |= {"judged_per_class": 500, "label_accuracy_low": 0.891, "label_accuracy_high": 0.909}
+            metrics |= {"label_accuracy_worst_low": 0.456, "label_accuracy_worst_high": 0.544}
+            metrics |= {"variety_low": 0.79, "variety_high": 0.81}
+            metrics |= {"frechet_distance_low": 1.5, "frechet_distance_high": 1.625}
         record = epoch_record(epoch, loss=3.0 - epoch / 4).model_copy(
             update={"checkpoint": made.id, "metrics": metrics}
         )
@@ -144,6 +149,22 @@ def test_quality_comes_before_losses_and_the_rest_is_at_hand(browser: Browser, e
         page.get_by_role("link", name="Edit and run again").click()
         expect(page.get_by_label("Epochs", exact=True)).to_have_value("8")
         expect(page.get_by_label("Name", exact=True)).to_have_value("eight")
+
+
+def test_figures_of_an_epoch_have_intervals(browser: Browser, ended: Ended) -> None:
+    with visiting(browser, ended.address, **DESK) as page:
+        page.goto(f"/#/runs/{ended.long}")
+        quality = page.get_by_role("region", name="Quality")
+        expect(quality).to_contain_text(
+            "label accuracy 90.0 % (89.1 % to 90.9 %), of the worst class 50.0 % (45.6 % to 54.4 %), variety 0.80 "
+            "(0.79 to 0.81), Fréchet distance 1.56 (1.50 to 1.63). From 5,000 digits."
+        )
+        page.get_by_text("Each class", exact=True).click()
+        row = quality.get_by_role("row", name="95 % interval")
+        expect(row.get_by_role("cell").nth(5)).to_have_text("45.6 to 54.4")
+        page.get_by_label("Epoch", exact=True).fill("1")
+        expect(row).to_have_count(0)
+        expect(quality).not_to_contain_text("From 5,000 digits")
 
 
 def test_real_digits_are_beside_generated_ones_of_their_class(browser: Browser, ended: Ended) -> None:

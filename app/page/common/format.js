@@ -41,6 +41,16 @@ export function percent(share, digits = 1) {
   return `${(100 * share).toFixed(digits)} %`;
 }
 
+const Z = 1.959964; // of a 95 % interval
+
+/** Return the 95 % interval of a share, `hits` of `total`, by Wilson's score (1927): [low, high]. */
+export function wilson(hits, total) {
+  const share = hits / total, scale = 1 + Z ** 2 / total;
+  const centre = share + Z ** 2 / (2 * total);
+  const reach = Z * Math.sqrt((share * (1 - share)) / total + Z ** 2 / (4 * total ** 2));
+  return [Math.max(0, (centre - reach) / scale), Math.min(1, (centre + reach) / scale)];
+}
+
 export function figure(value) {
   const size = Math.abs(value);
   return size >= 100 ? value.toFixed(0) : size >= 10 ? value.toFixed(1) : size >= 0.1 || size === 0 ? value.toFixed(2) : value.toPrecision(2);

@@ -1,17 +1,10 @@
 // The answers of a blind comparison of two checkpoints: kept in this browser, counted, and written as CSV.
 
+import { wilson } from "../common/format.js";
+
 const KEY = "acgan.blind."; // of localStorage, followed by the ids of both checkpoints
-const Z = 1.959964; // of a 95 % interval
 const LEAST = 6; // answers: fewer show nothing even if all agree (a binomial test gives 2 / 2 ** 5 > 0.05)
 export const NEITHER = "no difference";
-
-/** Return the 95 % interval of a share, `hits` of `total`, by Wilson's score (1927): [low, high]. */
-export function wilson(hits, total) {
-  const share = hits / total, scale = 1 + Z ** 2 / total;
-  const centre = share + Z ** 2 / (2 * total);
-  const reach = Z * Math.sqrt((share * (1 - share)) / total + Z ** 2 / (4 * total ** 2));
-  return [Math.max(0, (centre - reach) / scale), Math.min(1, (centre + reach) / scale)];
-}
 
 /**
  * The answers about a pair of checkpoints, in the order in which they were given. An answer has `at` (ISO 8601), `left` and

@@ -2,11 +2,11 @@
 
 import { get } from "../common/api.js";
 import { announce, button, confirmed, h, notice, save, showError, title } from "../common/dom.js";
-import { areDigits, classesOf, count, nameOf, percent } from "../common/format.js";
+import { areDigits, classesOf, count, nameOf, percent, wilson } from "../common/format.js";
 import { shortcuts } from "../common/keys.js";
 import { freshSeed, sheet } from "../parts/canvas.js";
 import { runNames } from "../parts/run_names.js";
-import { NEITHER, counts, differs, tallyOf, wilson } from "../parts/tally.js";
+import { NEITHER, counts, differs, tallyOf } from "../parts/tally.js";
 import { go, name } from "../main.js";
 
 const IMAGES = 20; // about, on a sheet

@@ -8,7 +8,7 @@ import { livePanel, phase } from "../parts/live.js";
 import { plotCanvas } from "../parts/canvas.js";
 import { go, name, note } from "../main.js";
 import { badge, progress, controls } from "../parts/run_row.js";
-import { KINDS, ago, areDigits, done, duration, figure, knownClasses, listed, named, number, percent, sentence, standing, when } from "../common/format.js";
+import { KINDS, ago, areDigits, done, duration, figure, knownClasses, listed, named, number, percent, sentence, standing, when, wilson } from "../common/format.js";
 
 const STEP = 450; // milliseconds per epoch during playback
 const CLASSES = 10; // until their names are known
@@ -124,6 +124,7 @@ export async function show(root, { id, query }, signal) {
     view.judged.hidden = !judged;
     view.unjudged.hidden = judged;
     view.ofClasses.hidden = shown.metrics.label_accuracy === undefined;
+    view.certainty.textContent = view.ofClasses.hidden ? "" : certainty(shown, noun());
     view.classes.replaceChildren(...(view.ofClasses.hidden ? [] : [classes(shown.metrics, names)]));
     draw();
   }
@@ -241,11 +242,11 @@ function layout(live) {
     losses: h("div", { class: "charts" }), figures: h("div", { class: "charts" }),
     table: h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Losses of the epoch" }),
     judged: h("div"), unjudged: h("p", { class: "hint" }, "Quality metrics are disabled (ACGAN_JUDGE=false)."),
-    classes: h("div"), recipe: h("div"),
+    certainty: h("p", { class: "hint" }), classes: h("div"), recipe: h("div"),
   };
   view.ofClasses = h("details", { class: "of-classes" }, h("summary", {}, "Each class"), view.perClass, view.classes, h("p", { class: "hint" },
     "Which classes are taken for which others is not recorded with each epoch: ", h("code", {}, "acgan evaluate"), " computes the confusion of a checkpoint."));
-  view.judged.append(view.figures, view.ofClasses);
+  view.judged.append(view.figures, view.certainty, view.ofClasses);
   view.learned.append(
     h("section", { "aria-labelledby": "epoch-title" },
       h("div", { class: "epoch" }, h("div", {}, view.epoch, view.took), view.slider, view.play),
@@ -299,14 +300,27 @@ function labelsOf(metrics) {
   return Object.keys(metrics).map((name) => name.match(/^label_accuracy_(\d+)$/)?.[1]).filter((label) => label !== undefined).map(Number).sort((a, b) => a - b);
 }
 
+/** The figures of an epoch with their 95 % intervals; epochs of an earlier version have none. */
+function certainty({ epoch, metrics }, noun) {
+  if (metrics.judged_per_class === undefined) return "";
+  const between = (name, form) => `${form(metrics[name])} (${form(metrics[`${name}_low`])} to ${form(metrics[`${name}_high`])})`;
+  const images = number(metrics.judged_per_class * labelsOf(metrics).length);
+  return `Epoch ${epoch}, with the range in which other ${noun} of the same generator would give the figure in 95 of 100 cases: label accuracy `
+    + `${between("label_accuracy", percent)}, of the worst class ${between("label_accuracy_worst", percent)}, variety ${between("variety", figure)}, `
+    + `Fréchet distance ${between("frechet_distance", figure)}. From ${images} ${noun}.`;
+}
+
 /** Accuracy and variety of each class. */
 function classes(metrics, names) {
   const row = (text, figures) => h("tr", {}, h("th", { scope: "row" }, text), figures.map((value) => h("td", {}, value)));
   const labels = labelsOf(metrics);
   const of = (figure, format) => labels.map((label) => format(metrics[`${figure}_${label}`] ?? NaN));
+  const n = metrics.judged_per_class;
+  const range = (share) => wilson(share * n, n).map((end) => (100 * end).toFixed(1)).join(" to ");
   return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Metrics per class" },
     h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "class"), labels.map((label) => h("th", { scope: "col" }, names?.[label] ?? label)))),
-      h("tbody", {}, row("recognised", of("label_accuracy", (value) => percent(value))), row("variety", of("variety", figure)))),
+      h("tbody", {}, row("recognised", of("label_accuracy", (value) => percent(value))), n && row("95 % interval", of("label_accuracy", range)),
+        row("variety", of("variety", figure)))),
     h("p", { class: "hint" }, `Fréchet distance of the better weights, last or averaged: ${figure(metrics.frechet_distance)}. `, prose("The policy `best` serves the checkpoint with the smallest one.")));
 }
 

@@ -15,7 +15,9 @@ import torch
 from app.inference.model_manager import ModelManager
 from models.evaluation.classifier import look
 from models.evaluation.judge import bundled_judge
+from models.evaluation.metrics import Moments, frechet
 from models.evaluation.quality_gate import QualityGate
+from models.evaluation.resampling import interval
 from models.networks.acgan import Generator
 from models.networks.weights import to_bytes
 from models.registry.store import AVERAGE, GENERATOR, MANIFEST, CheckpointId, CheckpointStore, Manifest
@@ -189,6 +191,20 @@ def test_metrics_cover_each_class(assessor: QualityGate, good: Generator) -> Non
             assert after.variety[label] == pytest.approx(before.variety[label])
     assert after.variety[6] < 0.1 < before.variety[6]
     assert after.frechet_distance > before.frechet_distance
+
+
+def test_figures_of_all_classes_have_intervals(assessor: QualityGate, good: Generator) -> None:
+    """Those of the distances are the jackknife's: the same figure without each tenth of the digits."""
+    quality, metrics = assessor.assess(good), assessor.verdict(good).metrics
+    assert metrics["judged_per_class"] == 25
+    for name in ("label_accuracy", "label_accuracy_worst", "variety", "frechet_distance"):
+        assert 0 <= metrics[f"{name}_low"] <= metrics[name] <= metrics[f"{name}_high"], name
+    assert metrics["label_accuracy_worst_high"] - metrics["label_accuracy_worst_low"] > 0.1  # of 25 digits
+    kept = [torch.arange(250) % 10 != group for group in range(10)]
+    distances = [frechet(Moments.of(quality.features[these]), assessor.real) for these in kept]
+    low, high = interval(quality.frechet_distance, distances)
+    assert metrics["frechet_distance_low"] == pytest.approx(low, abs=2e-4)
+    assert metrics["frechet_distance_high"] == pytest.approx(high, abs=2e-4)
 
 
 def test_a_short_epoch_is_judged_by_few_digits(good: Generator) -> None:
