@@ -179,7 +179,9 @@ def main() -> None:
             for name in given.only:
                 if any((row["candidate"], row["seed"], row["epochs"]) == (name, seed, given.epochs) for row in rows):
                     continue
-                run = Run(name, base.model_copy(update={"seed": seed}), dataset, device, given.out)
+                run = Run(
+                    name, base.model_copy(update={**CANDIDATES[name].config, "seed": seed}), dataset, device, given.out
+                )
                 row = run.measure(run.train(until), evaluator)
                 rows.append(row)
                 with results.open("a") as file:

@@ -1,6 +1,7 @@
 """The candidates: `sharp`, and `sharp` with one change.
 
-A change replaces fields of the recipe, the iteration or the generator. The product's own code does everything else.
+A change replaces fields of the recipe or of the configuration, the iteration, or the generator. The product's own code
+does everything else.
 """
 
 from collections.abc import Callable
@@ -30,6 +31,7 @@ class Candidate(NamedTuple):
     recipe: dict[str, Any] = {}  # noqa: RUF012 - never changed
     iteration: type[Iteration] = Iteration
     generator: Callable[..., Generator] = Generator
+    config: dict[str, Any] = {}  # noqa: RUF012 - never changed
 
 
 # ----------------------------------------------------------------------------
@@ -211,6 +213,8 @@ CANDIDATES = {
     "additive": Candidate("an additive embedding beside the product", generator=AdditiveGenerator),
     "conditional norm": Candidate("class-conditional batch normalisation", generator=ConditionalNormGenerator),
     "long average": Candidate("an average over about 2,000 iterations", iteration=LongAverage),
+    "small batches": Candidate("batches of 50 images, so twice as many steps", config={"batch_size": 50}),
+    "doubled rate": Candidate("twice the rate of both networks", {"lr_scale": 4.0}),
     "late batches": Candidate("batches of twice the size in the last two fifths", iteration=LateBatches),
     "flatness 0.03": Candidate("three times the gradient penalty", {"flatness": 0.03}),
     "flatness 0.003": Candidate("a third of the gradient penalty", {"flatness": 0.003}),
