@@ -1,10 +1,10 @@
-"""Train candidates for a recipe and measure their averaged generators: GAN-train, variety, Frechet distance, labels.
+"""Train changes of the recipe `sharp`, and measure GAN-train, variety, Frechet distance and labels of each.
 
 python -m benchmarks.candidates --out DIR [--only NAME ...] [--seeds 1 2 3] [--epochs 5] [--minutes M]
 
-Each candidate is trained alone, for each seed, with the rate falling as in `sharp`. A call continues where an earlier
-one with the same DIR ended: each epoch's state is kept. `results.jsonl` has a row for each run; the call prints the
-table of all rows as Markdown. MNIST is found as in `acgan train` (ACGAN_DATA_DIR).
+Each candidate is trained alone, for each seed, with the rate falling as in `sharp`. The averaged generator is measured.
+The state of each epoch is kept in DIR, so that another call continues. `results.jsonl` has a row for each run; the call
+prints the table of all rows as Markdown. MNIST is found as in `acgan train` (ACGAN_DATA_DIR).
 """
 
 import argparse
@@ -44,6 +44,7 @@ def changed(candidate: Candidate) -> Iterator[None]:
     recipe = RECIPES["sharp"]._replace(**candidate.recipe)
     with ExitStack() as stack:
         stack.enter_context(mock.patch.dict(RECIPES, {"sharp": recipe}))
+        stack.enter_context(mock.patch("models.training.iteration.TWO_SIDED", candidate.objectives))
         for name in ("Iteration", "FusedIteration"):
             stack.enter_context(mock.patch(f"models.training.trainer.{name}", candidate.iteration))
         stack.enter_context(mock.patch("models.training.iteration.Generator", candidate.generator))

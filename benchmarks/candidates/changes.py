@@ -1,7 +1,7 @@
 """The candidates: `sharp`, and `sharp` with one change.
 
-A change replaces fields of the recipe or of the configuration, the iteration, or the generator. The product's own code
-does everything else.
+A change replaces fields of the recipe or of the configuration, the objectives, the iteration, or the generator. The
+product's own code does everything else.
 """
 
 from collections.abc import Callable
@@ -18,6 +18,7 @@ from models.training.iteration import Iteration
 from models.training.losses import (
     TWO_SIDED,
     Objective,
+    Objectives,
     real_log_odds,
     real_or_fake,
     told_apart,
@@ -37,6 +38,7 @@ LONG_DECAY = 0.9995  # the average covers about the last 2,000 iterations
 class Candidate(NamedTuple):
     about: str
     recipe: dict[str, Any] = {}  # noqa: RUF012 - never changed
+    objectives: Objectives = TWO_SIDED
     iteration: type[Iteration] = Iteration
     generator: Callable[..., Generator] = Generator
     config: dict[str, Any] = {}  # noqa: RUF012 - never changed
@@ -136,12 +138,6 @@ def smoothed(real_logits: Tensor, class_logits: Tensor, labels: Tensor) -> Objec
     return Objective(told_apart(real_logits), 2 * of_all)  # the mean over 2B, for the sum of two means over B
 
 
-class Smoothed(Iteration):
-    def __init__(self, *args: Any, **named: Any) -> None:
-        super().__init__(*args, **named)
-        self.objectives = TWO_SIDED._replace(discriminator=smoothed)
-
-
 class Diverse(Iteration):
     """Rewards distance between two images of a class by distance of their noise (Mao et al. 2019, arXiv 1903.05628)."""
 
@@ -163,6 +159,12 @@ class Diverse(Iteration):
         return objective.row()
 
 
+def only_class(real_logits: Tensor, class_logits: Tensor, labels: Tensor, target: float = 1.0) -> Objective:
+    """The generator's objective without the real-or-fake head: (N,), (N, 2K), (N,)."""
+    whole = two_sided_generator_objective(real_logits, class_logits, labels, target)
+    return Objective(0 * real_or_fake(real_logits, target), whole.auxiliary)
+
+
 def covering(real_logits: Tensor, class_logits: Tensor, labels: Tensor, target: float = 1.0) -> Objective:
     """The generator's objective with more weight on images that look more real than others: (N,), (N, 2K), (N,).
 
@@ -174,12 +176,6 @@ def covering(real_logits: Tensor, class_logits: Tensor, labels: Tensor, target: 
     weights = weights / weights.mean()
     realness = F.binary_cross_entropy_with_logits(real_logits, torch.full_like(real_logits, target), weights)
     return Objective(realness, -(weights * odds).mean())
-
-
-class Covering(Iteration):
-    def __init__(self, *args: Any, **named: Any) -> None:
-        super().__init__(*args, **named)
-        self.objectives = TWO_SIDED._replace(generator=covering)
 
 
 class LateBatches(Iteration):
@@ -219,19 +215,6 @@ class TwoRates(Iteration):
         set_rate(self.discriminator_adam, 2 * lr)
 
 
-class ClassHeadOnly(Iteration):
-    """The generator's step ignores the head that separates real images from generated ones."""
-
-    def __init__(self, *args: Any, **named: Any) -> None:
-        super().__init__(*args, **named)
-
-        def only_class(real_logits: Tensor, class_logits: Tensor, labels: Tensor, target: float = 1.0) -> Objective:
-            whole = two_sided_generator_objective(real_logits, class_logits, labels, target)
-            return Objective(0 * real_or_fake(real_logits, target), whole.auxiliary)
-
-        self.objectives = TWO_SIDED._replace(generator=only_class)
-
-
 CANDIDATES = {
     "sharp": Candidate("the recipe as it is"),
     "translation": Candidate(
@@ -240,15 +223,21 @@ CANDIDATES = {
     "additive": Candidate("an additive embedding beside the product", generator=AdditiveGenerator),
     "conditional norm": Candidate("class-conditional batch normalisation", generator=ConditionalNormGenerator),
     "long average": Candidate("an average over about 2,000 iterations", iteration=LongAverage),
-    "covering": Candidate("a generator's objective closer to the forward KL divergence", iteration=Covering),
-    "small batches": Candidate("batches of 50 images, so twice as many steps", config={"batch_size": 50}),
+    "covering": Candidate(
+        "a generator's objective closer to the forward KL divergence", objectives=TWO_SIDED._replace(generator=covering)
+    ),
+    "small batches": Candidate("batches of 50 images: the number of steps doubles", config={"batch_size": 50}),
     "doubled rate": Candidate("twice the rate of both networks", {"lr_scale": 4.0}),
     "late batches": Candidate("batches of twice the size in the last two fifths", iteration=LateBatches),
     "flatness 0.03": Candidate("three times the gradient penalty", {"flatness": 0.03}),
     "flatness 0.003": Candidate("a third of the gradient penalty", {"flatness": 0.003}),
     "diversity": Candidate("a term for the distance of two images of a class", iteration=Diverse),
     "two rates": Candidate("a doubled rate of the discriminator", iteration=TwoRates),
-    "smoothing": Candidate(f"labels of the two-sided head smoothed by {SMOOTHING}", iteration=Smoothed),
-    "class head only": Candidate("no realness term in the generator's step", iteration=ClassHeadOnly),
+    "smoothing": Candidate(
+        f"labels of the two-sided head smoothed by {SMOOTHING}", objectives=TWO_SIDED._replace(discriminator=smoothed)
+    ),
+    "class head only": Candidate(
+        "no realness term in the generator's step", objectives=TWO_SIDED._replace(generator=only_class)
+    ),
     "doubled fakes": Candidate("two batches of fakes in a generator step", {"generator_batches": 2}),
 }

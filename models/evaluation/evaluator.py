@@ -169,11 +169,9 @@ class Evaluator:
         """Measure how much the digits of each class vary, compared with real ones."""
         parts = metrics.split_by_class(seen.features, labels, self.dataset.class_count)
         groups = metrics.split_by_class(resampling.groups_of(labels), labels, self.dataset.class_count)
-        ratios, changed = list[float](), list[Tensor]()
-        for features, group, theirs in zip(parts, groups, self.judge.distances.tolist(), strict=True):
-            ratios.append(metrics.mean_distance(features) / theirs)
-            changed.append(resampling.distances_without(features, group, self.check) / theirs)
-        without = torch.stack(changed).cpu().tolist()  # one transfer from a GPU
+        real = self.judge.distances.tolist()
+        ratios = [metrics.mean_distance(features) / theirs for features, theirs in zip(parts, real, strict=True)]
+        without = resampling.variety_without(parts, groups, real, self.check).cpu().tolist()  # one transfer from a GPU
         mean = sum(ratios) / len(ratios)
         means = [sum(each) / len(each) for each in zip(*without, strict=True)]
         return {

@@ -15,7 +15,7 @@ from models.data.dataset import Dataset
 from models.evaluation.classifier import Check, look
 from models.evaluation.judge import Judge, bundled_judge, find_judge
 from models.evaluation.metrics import Moments, frechet, go_on, pairwise_mean, wilson
-from models.evaluation.resampling import distances_without, frechet_interval, groups_of, interval
+from models.evaluation.resampling import frechet_interval, groups_of, interval, variety_without
 from models.networks.acgan import Generator
 from models.networks.inference import FoldedGenerator, all_finite
 from models.sampling.sampler import latents, to_pixels
@@ -141,8 +141,9 @@ class QualityGate:
         """
         n = len(self.labels) // self.classes
         groups = groups_of(torch.arange(self.classes).repeat_interleave(n))
-        by_class = zip(quality.features.split(n), groups.split(n), self.judge.distances, strict=True)
-        varied = torch.stack([distances_without(each, group, go_on) / float(real) for each, group, real in by_class])
+        varied = variety_without(
+            quality.features.split(n), groups.split(n), [float(real) for real in self.judge.distances], go_on
+        )
         right = [round(share * n) for share in quality.recognised]
         ends = {
             "label_accuracy": wilson(sum(right), n * self.classes),

@@ -6,7 +6,7 @@ from sums over pairs of groups, so that each distance is computed once.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -120,6 +120,18 @@ def distances_without(features: Tensor, groups: Tensor, check: Check) -> Tensor:
     left = pairs.sum() - pairs.sum(0) - pairs.sum(1) + pairs.diagonal()
     n = counts.sum() - counts
     return left / (n * (n - 1))
+
+
+def variety_without(
+    by_class: Iterable[Tensor], groups: Iterable[Tensor], real: Sequence[float], check: Check
+) -> Tensor:
+    """Return the variety of each class without each group: float64 (K, GROUPS), on the features' device.
+
+    `by_class` and `groups` have the features (N, F) and the groups (N,) of each class, `real` the mean distance between
+    two of its real images.
+    """
+    classes = zip(by_class, groups, real, strict=True)
+    return torch.stack([distances_without(features, group, check) / theirs for features, group, theirs in classes])
 
 
 def median_interval(values: Tensor) -> Interval:

@@ -84,11 +84,14 @@ def test_rolling_back_says_what_it_does_and_pins_the_previous_checkpoint(
         expect(back).to_have_count(0)  # there is none before
         page.get_by_role("button", name="Serve the best", exact=True).click()
         expect(page.locator(".served")).to_contain_text("with the best metrics is served")
+        httpx2.put(f"{address}/serving", json={"policy": "best", "by": "evaluation"}).raise_for_status()
+        expect(page.locator(".served")).to_contain_text("with the best evaluation is served")
+        page.get_by_role("button", name="Serve the best", exact=True).click()
+        expect(page.locator(".served")).to_contain_text("with the best metrics is served")
         by_evaluation = page.get_by_role("button", name="Serve the best by evaluation")
         by_evaluation.click()
-        expect(page.locator(".served")).to_contain_text(
-            "with the best evaluation (while there is none, with the best metrics)"
-        )
+        expect(page.locator(".served")).to_contain_text("with the best evaluation is served")
+        expect(page.locator(".served")).to_contain_text("While there is no evaluation, the metrics decide.")
         expect(by_evaluation).to_be_disabled()
         policy = httpx2.get(f"{address}/serving").json()
         assert (policy["policy"], policy["by"]) == ("best", "evaluation")

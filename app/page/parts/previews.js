@@ -9,7 +9,8 @@ const CELL = 30; // pixels: a row of the preview of an own set, one for each cla
 /** Show the preview of a set in an element; if the service has none yet, the sentence that says why. */
 export async function preview(element, set, signal) {
   const picture = sheet();
-  if (!set.built_in && set.links.preview) element.style.minHeight = `min(30rem, ${CELL * set.classes.length + 2}px)`; // so that nothing below moves when it arrives
+  const rows = !set.built_in && set.links.preview ? set.classes.length : 0; // the size of a built-in set's preview is not known
+  element.style.minHeight = rows ? `min(30rem, ${CELL * rows + 2}px)` : ""; // so that nothing below moves when it arrives
   try {
     if (!set.links.preview) return element.replaceChildren();
     await picture.draw(set.links.preview, `Images of ${set.name}: the classes ${listed(set.classes)}`, signal);

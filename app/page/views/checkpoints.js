@@ -12,7 +12,7 @@ const AGAIN = 3000, ALL_AGAIN = 10; // milliseconds between two looks at what ot
 
 const POLICIES = {
   newest: (dataset, until) => `Every new checkpoint of ${dataset} is served${until}.`,
-  best: (dataset, until, by) => `The checkpoint of ${dataset} with the best ${by === "evaluation" ? "evaluation (while there is none, with the best metrics)" : "metrics"} is served${until}.`,
+  best: (dataset, until, by) => `The checkpoint of ${dataset} with the best ${by === "evaluation" ? "evaluation" : "metrics"} is served${until}.${by === "evaluation" ? " While there is no evaluation, the metrics decide." : ""}`,
   pinned: () => "This checkpoint is pinned: new ones are not served.",
 };
 
