@@ -5,7 +5,7 @@ that labelled images do not have. The size is checked before the pixels are deco
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BytesIO
 
 import numpy as np
@@ -44,9 +44,9 @@ OTHERS = (  # formats of pictures that are not read, by the bytes from a place
     (0, b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
 )
 ENOUGH = 512  # pixels: a larger picture is reduced by a whole factor, but not below this, before it is used
-OPAQUE = 255
 BRIGHT = 224  # mean luma of visible pixels from which a transparent background becomes black instead of white
 DEEP = 257  # 65,535 / 255
+BAND = 256  # rows that are converted at once
 
 
 def is_picture(head: bytes) -> bool:
@@ -134,47 +134,82 @@ def _rotated(picture: Image.Image) -> Image.Image:
 
 
 def _grey(picture: Image.Image) -> np.ndarray:
-    """Convert a picture of any mode. Raises InvalidImages."""
+    """Convert a picture of any mode, in bands of rows: the whole picture as floats would take 50 MB or more.
+
+    Raises InvalidImages.
+    """
     if picture.mode == "L" and "transparency" not in picture.info:
         return np.asarray(picture)
+    to_luma = _conversion(picture)
+    grey = np.empty((picture.height, picture.width), np.uint8)
+    for top, band in _bands(picture):
+        grey[top : top + band.height] = to_luma(band)
+    return grey
+
+
+def _bands(picture: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """Yield the first row of each band, and the band."""
+    for top in range(0, picture.height, BAND):
+        yield top, picture.crop((0, top, picture.width, min(top + BAND, picture.height)))
+
+
+def _conversion(picture: Image.Image) -> Callable[[Image.Image], np.ndarray]:
+    """Return the function that converts each band of the picture to uint8 (h, W). Raises InvalidImages."""
     if picture.mode == "I" or picture.mode.startswith("I;16"):
-        return _from_deep(np.asarray(picture))
+        return _from_deep(*_range(picture), picture.mode == "I")
     if picture.mode == "F":
-        return _from_floats(np.asarray(picture))
+        return _from_floats(*_range(picture))
     if picture.has_transparency_data:
-        return _composited(picture if picture.mode in ("RGBA", "LA") else picture.convert("RGBA"))
-    return np.asarray(picture.convert("L"))
+        return _composited(_background(picture))
+    return lambda band: np.asarray(band.convert("L"))
 
 
-def _from_deep(values: np.ndarray) -> np.ndarray:
+def _range(picture: Image.Image) -> tuple[float, float]:
+    """Return the lowest and the highest grey level; NaN if the picture has a NaN."""
+    lows, highs = [], []
+    for _, band in _bands(picture):
+        values = np.asarray(band)
+        lows.append(values.min())
+        highs.append(values.max())
+    return np.min(lows).item(), np.max(highs).item()
+
+
+def _from_deep(low: float, high: float, is_signed: bool) -> Callable[[Image.Image], np.ndarray]:
     """Convert grey levels of 16 bits; integers of 32 bits have the range of 8 or 16 bits. Raises InvalidImages."""
-    low, high = int(values.min()), int(values.max())
     if low < 0 or high > 65_535:
         raise InvalidImages(f"it has grey levels from {low:,} to {high:,}, and 0 to 65,535 are expected")
-    if values.dtype != np.uint16 and high <= 255:
-        return values.astype(np.uint8)
-    return ((values.astype(np.uint32) + DEEP // 2) // DEEP).astype(np.uint8)
+    if is_signed and high <= 255:
+        return lambda band: np.asarray(band).astype(np.uint8)
+    return lambda band: ((np.asarray(band).astype(np.uint32) + DEEP // 2) // DEEP).astype(np.uint8)
 
 
-def _from_floats(values: np.ndarray) -> np.ndarray:
+def _from_floats(low: float, high: float) -> Callable[[Image.Image], np.ndarray]:
     """Convert floats from 0 to 1, or from 0 to 255. Raises InvalidImages."""
-    low, high = float(values.min()), float(values.max())
     if not (low >= 0 and high <= 255):  # false for NaN too
         raise InvalidImages(f"it has grey levels from {low:g} to {high:g}, and 0 to 1 or 0 to 255 are expected")
-    return np.round(values * (255 if high <= 1 else 1)).astype(np.uint8)
+    return lambda band: np.round(np.asarray(band) * (255 if high <= 1 else 1)).astype(np.uint8)
 
 
-def _composited(picture: Image.Image) -> np.ndarray:
-    """Put a picture with transparency on its background: white, or black if what is visible is nearly white."""
-    alpha = np.asarray(picture.getchannel("A"))
-    grey = np.asarray(picture.convert("L"))  # without the alpha
-    if alpha.min() == OPAQUE:
-        return grey
-    visible = int(alpha.sum(dtype=np.uint64))
-    rows = zip(grey, alpha, strict=True)  # one by one: a large picture as 64 bit integers would take 256 MiB
-    luma = sum(int(row.astype(np.uint32) @ weights) for row, weights in rows) / visible if visible else 0
-    background = 0 if luma >= BRIGHT else 255
-    mixed = Image.composite(
-        Image.fromarray(grey), Image.new("L", picture.size, background), Image.fromarray(np.ascontiguousarray(alpha))
-    )
-    return np.asarray(mixed)
+def _luma_and_alpha(picture: Image.Image) -> tuple[np.ndarray, np.ndarray]:
+    """Return luma and opacity of a picture with transparency, both uint8 (H, W)."""
+    with_alpha = picture if picture.mode in ("RGBA", "LA") else picture.convert("RGBA")
+    return np.asarray(with_alpha.convert("L")), np.asarray(with_alpha.getchannel("A"))
+
+
+def _background(picture: Image.Image) -> int:
+    """Return the grey level behind a picture with transparency: white, or black if what is visible is nearly white."""
+    weighted = visible = 0
+    for _, band in _bands(picture):
+        luma, alpha = _luma_and_alpha(band)
+        weighted += int(np.sum(luma.astype(np.uint16) * alpha, dtype=np.uint64))
+        visible += int(alpha.sum(dtype=np.uint64))
+    return 0 if visible and weighted / visible >= BRIGHT else 255
+
+
+def _composited(background: int) -> Callable[[Image.Image], np.ndarray]:
+    def to_luma(band: Image.Image) -> np.ndarray:
+        luma, alpha = _luma_and_alpha(band)
+        behind = Image.new("L", band.size, background)
+        return np.asarray(Image.composite(Image.fromarray(luma), behind, Image.fromarray(np.ascontiguousarray(alpha))))
+
+    return to_luma

@@ -231,6 +231,8 @@ def test_the_file_of_a_killed_process_is_deleted_at_the_next_start(usual: AppSet
         stack.enter_context(begun(api, fresh_weights(1), 2_000_000))
         with serving(usual):
             assert len(api.files()) == 1  # of a living process
+        process.kill()  # before the connection is closed: a living process deletes the file of a lost upload
+        process.join()
     assert len(api.files()) == 1
     with serving(usual):
         assert not api.files()

@@ -13,6 +13,8 @@ from PIL import Image, PngImagePlugin
 from models.data.catalog import DATASETS
 from models.data.idx import read_idx
 from models.data.idx_search import search_folder
+from models.data.importing import decoding
+from models.data.importing.decoding import BAND
 from models.data.importing.items import InvalidImages, Limits
 from models.data.importing.normalise import Invert, fit, looks_inverted, to_grey
 from models.data.printed import draw_split
@@ -66,6 +68,30 @@ def test_transparent_pixels_are_background(ink: int, background: int) -> None:
         picture = Image.new("L", alpha.size, ink).convert(mode)
         picture.putalpha(alpha)
         assert np.array_equal(to_grey(encoded(picture)), expected)
+
+
+def _tall(mode: str) -> Image.Image:
+    """A random picture of more rows than are converted at once, whose brightest rows are the last ones."""
+    values = np.random.default_rng(1).integers(0, 200, (2 * BAND + 50, 9)).astype(np.uint8)
+    values[2 * BAND :] += 50
+    if mode == "I;16":
+        return Image.fromarray(values.astype(np.uint16) * 257)
+    if mode in ("F", "I"):
+        return Image.fromarray(values.astype(np.float32 if mode == "F" else np.int32))
+    picture = Image.fromarray(values)
+    return picture.convert("RGB").convert(mode) if mode == "CMYK" else picture.convert(mode)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "CMYK", "F", "I", "I;16"])
+def test_a_picture_of_many_rows(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    picture = _tall(mode)
+    if mode in ("RGBA", "LA"):
+        picture.putalpha(_tall("L"))
+    data = encoded(picture, "TIFF")
+    grey = to_grey(data)
+    monkeypatch.setattr(decoding, "BAND", 10_000)
+    assert np.array_equal(grey, to_grey(data))
+    assert len(np.unique(grey)) > 30
 
 
 def test_a_transparent_colour_of_a_palette_or_of_grey() -> None:
