@@ -59,7 +59,7 @@ class Quality(NamedTuple):
                 share = f"{self.recognised[label]:.0%} of its digits for {name} are recognised"
                 return f"{share}, below the {RECOGNISED:.0%} that serving requires"
             if not self.variety[label] >= VARIED:
-                share = f"its digits for {name} vary {self.variety[label]:.2f} times as much as real ones"
+                share = f"its digits for {name} have {self.variety[label]:.2f} times the variety of real ones"
                 return f"{share}, below {VARIED}: it has collapsed and is not served"
         return None
 
@@ -135,7 +135,7 @@ class QualityGate:
         )
 
     def intervals(self, quality: Quality) -> dict[str, float]:
-        """Return the ends of the 95 % intervals of the four figures that concern all classes, and `judged_per_class`.
+        """Return the ends of the 95 % intervals of the five figures that concern all classes, and `judged_per_class`.
 
         An interval shows how much a figure varies with other digits of the same generator.
         """
@@ -145,10 +145,12 @@ class QualityGate:
             quality.features.split(n), groups.split(n), [float(real) for real in self.judge.distances], go_on
         )
         right = [round(share * n) for share in quality.recognised]
+        least = min(range(self.classes), key=lambda label: quality.variety[label])
         ends = {
             "label_accuracy": wilson(sum(right), n * self.classes),
             "label_accuracy_worst": wilson(min(right), n),
             "variety": interval(sum(quality.variety) / self.classes, varied.mean(0).tolist()),
+            "variety_least": interval(quality.variety[least], varied[least].tolist()),
             "frechet_distance": frechet_interval(quality.frechet_distance, quality.features, self.real, groups, go_on),
         }
         found = {f"{name}_{end}": value for name, both in ends.items() for end, value in zip(ENDS, both, strict=True)}

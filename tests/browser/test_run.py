@@ -59,6 +59,7 @@ def run_of(settings: AppSettings, store: CheckpointStore, epochs: int, **fields:
             metrics |= {"judged_per_class": 500, "label_accuracy_low": 0.891, "label_accuracy_high": 0.909}
             metrics |= {"label_accuracy_worst_low": 0.456, "label_accuracy_worst_high": 0.544}
             metrics |= {"variety_low": 0.79, "variety_high": 0.81}
+            metrics |= {"variety_least_low": 0.37, "variety_least_high": 0.43}
             metrics |= {"frechet_distance_low": 1.5, "frechet_distance_high": 1.625}
         record = epoch_record(epoch, loss=3.0 - epoch / 4).model_copy(
             update={"checkpoint": made.id, "metrics": metrics}
@@ -157,7 +158,8 @@ def test_figures_of_an_epoch_have_intervals(browser: Browser, ended: Ended) -> N
         quality = page.get_by_role("region", name="Quality")
         expect(quality).to_contain_text(
             "label accuracy 90.0 % (89.1 % to 90.9 %), of the worst class 50.0 % (45.6 % to 54.4 %), variety 0.80 "
-            "(0.79 to 0.81), Fréchet distance 1.56 (1.50 to 1.63). From 5,000 digits."
+            "(0.79 to 0.81), of the lowest class 0.40 (0.37 to 0.43), Fréchet distance "
+            "1.56 (1.50 to 1.63). From 5,000 digits."
         )
         page.get_by_text("Each class", exact=True).click()
         row = quality.get_by_role("row", name="95 % interval")

@@ -303,10 +303,13 @@ function labelsOf(metrics) {
 /** The figures of an epoch with their 95 % intervals; epochs of an earlier version have none. */
 function certainty({ epoch, metrics }, noun) {
   if (metrics.judged_per_class === undefined) return "";
-  const between = (name, form) => `${form(metrics[name])} (${form(metrics[`${name}_low`])} to ${form(metrics[`${name}_high`])})`;
+  const between = (name, form) => {
+    const [value, ...ends] = ["", "_low", "_high"].map((end) => metrics[`${name}${end}`]);
+    return ends.includes(undefined) ? form(value) : `${form(value)} (${ends.map((end) => form(end)).join(" to ")})`;
+  };
   const images = number(metrics.judged_per_class * labelsOf(metrics).length);
   return `Epoch ${epoch}, with the range in which other ${noun} of the same generator would give the figure in 95 of 100 cases: label accuracy `
-    + `${between("label_accuracy", percent)}, of the worst class ${between("label_accuracy_worst", percent)}, variety ${between("variety", figure)}, `
+    + `${between("label_accuracy", percent)}, of the worst class ${between("label_accuracy_worst", percent)}, variety ${between("variety", figure)}, of the lowest class ${between("variety_least", figure)}, `
     + `Fréchet distance ${between("frechet_distance", figure)}. From ${images} ${noun}.`;
 }
 

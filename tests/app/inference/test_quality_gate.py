@@ -197,9 +197,11 @@ def test_figures_of_all_classes_have_intervals(assessor: QualityGate, good: Gene
     """Those of the distances are the jackknife's: the same figure without each tenth of the digits."""
     quality, metrics = assessor.assess(good), assessor.verdict(good).metrics
     assert metrics["judged_per_class"] == 25
-    for name in ("label_accuracy", "label_accuracy_worst", "variety", "frechet_distance"):
+    for name in ("label_accuracy", "label_accuracy_worst", "variety", "variety_least", "frechet_distance"):
         assert 0 <= metrics[f"{name}_low"] <= metrics[name] <= metrics[f"{name}_high"], name
     assert metrics["label_accuracy_worst_high"] - metrics["label_accuracy_worst_low"] > 0.1  # of 25 digits
+    least = metrics["variety_least_high"] - metrics["variety_least_low"]
+    assert least > metrics["variety_high"] - metrics["variety_low"] > 0  # of one class, whose digits are fewer
     kept = [torch.arange(250) % 10 != group for group in range(10)]
     distances = [frechet(Moments.of(quality.features[these]), assessor.real) for these in kept]
     low, high = interval(quality.frechet_distance, distances)
