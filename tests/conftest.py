@@ -12,6 +12,7 @@ import hypothesis
 import pytest
 import redis
 import torch
+from httpx2._config import DEFAULT_TIMEOUT_CONFIG
 
 from app.server.embedded_redis import EmbeddedRedis, prepare
 from benchmarks.records import Answer, ask_desk
@@ -30,6 +31,11 @@ NOWHERE = "http://127.0.0.1:9/"  # a mirror that refuses at once: tests use no n
 # On a busy machine an example may take any time; what is tested has its own deadlines.
 hypothesis.settings.register_profile("tests", deadline=None)
 hypothesis.settings.load_profile("tests")
+
+# Without a time limit of its own, a request of a test would fail after httpx2's 5 seconds, in which a busy machine may
+# not run the server at all. The product's clients set their own limits.
+for _step in ("connect", "read", "write", "pool"):
+    setattr(DEFAULT_TIMEOUT_CONFIG, _step, 60.0)
 
 # A shell's background jobs ignore SIGINT, and commands of nohup SIGHUP; their child processes would too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -97,15 +103,16 @@ class RunningRedis:
 
     stdout: int = subprocess.DEVNULL
 
-    def __init__(self, folder: Path, stdout: int = subprocess.DEVNULL) -> None:
+    def __init__(self, folder: Path, stdout: int = subprocess.DEVNULL, options: tuple[str, ...] = ()) -> None:
         self.server: EmbeddedRedis = prepare(folder)
         self.stdout = stdout
+        self.options = options
         self.url = self.server.url
         self.start()
 
     def start(self) -> None:
-        self.process = subprocess.Popen(self.server.command, stdout=self.stdout)
-        deadline = time.monotonic() + 10
+        self.process = subprocess.Popen([*self.server.command, *self.options], stdout=self.stdout)
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             try:
                 with self.client() as client:
@@ -116,7 +123,7 @@ class RunningRedis:
         raise TimeoutError("the test's Redis does not answer")
 
     def client(self) -> "redis.Redis":
-        return redis.Redis.from_url(self.url, decode_responses=True, socket_timeout=2)
+        return redis.Redis.from_url(self.url, decode_responses=True, socket_timeout=30)
 
     def ask(self, question: Callable[[JobClient], Coroutine[Any, Any, Answer]]) -> Answer:
         return ask_desk(self.url, question)
@@ -147,7 +154,9 @@ def endpoint(shared_endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> Endp
 
 @pytest.fixture(scope="session")
 def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRedis]:
-    running = RunningRedis(tmp_path_factory.mktemp("redis"))
+    # No test kills it, so it need not wait for the disk, on which the other processes write gigabytes: the API gives up
+    # a call after a second.
+    running = RunningRedis(tmp_path_factory.mktemp("redis"), options=("--appendfsync", "no"))
     yield running
     running.kill()
 

@@ -32,7 +32,7 @@ class Service:
         # Tests train for seconds, and their generators must be served.
         unjudged = {"ACGAN_JUDGE": "false", "ACGAN_PRETRAINED": "false"}
         self.environment = {**inherited, **unjudged, **environment}
-        self.client = httpx2.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10)
+        self.client = httpx2.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*program, "up", "--home", os.path.relpath(home, folder) if folder else home, "--port", str(self.port)],
@@ -104,7 +104,7 @@ class Service:
         """Press Ctrl-C. Returns the seconds until every process had ended."""
         started = time.monotonic()
         self.process.send_signal(signal.SIGINT)
-        code = self.process.wait(30)
+        code = self.process.wait(60)
         assert code == 0, f"acgan up ended with {code}:\n{self.log.read_text()}"
         return time.monotonic() - started
 

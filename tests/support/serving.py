@@ -30,7 +30,7 @@ def serving(settings: AppSettings, port: int | None = None) -> Iterator[str]:
         thread.join()
 
 
-def until(what: str, true: Callable[[], bool], seconds: float = 20) -> None:
+def until(what: str, true: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
@@ -63,7 +63,7 @@ def following(address: str, job_id: str, last_id: str | None = None, **options: 
     headers = {"Last-Event-ID": last_id} if last_id else {}
     transport = httpx2.HTTPTransport(**options)
     with (
-        httpx2.Client(base_url=address, timeout=30, transport=transport) as client,
+        httpx2.Client(base_url=address, timeout=60, transport=transport) as client,
         client.stream("GET", f"/jobs/{job_id}/events", headers=headers) as answer,
     ):
         yield read_events(answer.raise_for_status())

@@ -28,7 +28,7 @@ def pixels(png: bytes) -> np.ndarray:
 
 def until(condition: Callable[[], bool]) -> None:
     """Wait until the API serves a new publication, for which it checks the store once a second."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -64,7 +64,7 @@ def serving(folder: Path, **environment: str) -> Iterator[tuple[Process, httpx2.
     port = free_port()
     with (
         running(folder, "serve", "--port", str(port), **environment) as process,
-        httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client,
+        httpx2.Client(base_url=f"http://127.0.0.1:{port}") as client,
     ):
 
         def answers() -> bool:

@@ -41,7 +41,7 @@ def damage(path: Path, what: bytes, instead: bytes) -> None:
 
 
 def refused(running: RunningRedis) -> str:
-    result = subprocess.run(running.server.command, capture_output=True, text=True, timeout=20, check=False)
+    result = subprocess.run(running.server.command, capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode != 0
     return str(explain(result.stdout, Path(running.server.command[1]).parent))
 
