@@ -33,12 +33,12 @@ def connected(address: str, small: bool = False) -> Iterator[socket.socket]:
     with socket.socket() as made:
         if small:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        made.settimeout(10)
+        made.settimeout(60)
         made.connect((there.hostname, there.port))
         yield made
 
 
-def receive(connection: socket.socket, seconds: float = 5.0) -> Received:
+def receive(connection: socket.socket, seconds: float = 30.0) -> Received:
     data, began = b"", time.monotonic()
     connection.settimeout(seconds)
     try:
@@ -51,7 +51,7 @@ def receive(connection: socket.socket, seconds: float = 5.0) -> Received:
     return Received(data, True, time.monotonic() - began)
 
 
-def send_raw(address: str, sent: bytes | Iterable[bytes], pause: float = 0.0, seconds: float = 5.0) -> Received:
+def send_raw(address: str, sent: bytes | Iterable[bytes], pause: float = 0.0, seconds: float = 30.0) -> Received:
     """Send the pieces one after the other until the other side stops accepting them; then read."""
     with connected(address) as connection:
         try:

@@ -14,7 +14,7 @@ from tests.models.registry.test_store import OLD
 from tests.support.raw_http import Received
 from tests.support.serving import serving
 
-LENIENT = 3.0  # tolerance in seconds for a busy machine
+LENIENT = 8.0  # tolerance in seconds for a busy machine: with the one of the limits, below the default of ten
 
 
 @pytest.fixture(scope="package")
@@ -46,4 +46,4 @@ def problem(reply: Received) -> dict[str, object]:
 
 
 def still_answers(address: str) -> None:
-    assert httpx2.get(f"{address}/livez", timeout=10).status_code == 200
+    assert httpx2.get(f"{address}/livez").status_code == 200

@@ -1,8 +1,10 @@
 """Timeouts of connections, and the limit of their number: over raw sockets, on a real server."""
 
 import itertools
+import socket
 import threading
 import time
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -11,6 +13,8 @@ from app.settings import AppSettings
 from tests.app.server.protocol.conftest import LENIENT, problem, still_answers
 from tests.support.raw_http import GET, HEAD, HOST, POST, connected, receive, send_raw
 from tests.support.serving import following, serving, until
+
+ESTABLISHED = "01"  # in /proc/net/tcp
 
 
 @pytest.mark.parametrize("begun", [HEAD, b"G", HEAD + b"X-Slow: ", POST + b"Content-Length: 9\r\n\r\n{"])
@@ -57,14 +61,29 @@ def test_a_body_that_arrives_after_its_response_leaves_no_connection_open(short_
     assert late.statuses == [404]
 
 
-def test_a_connection_in_use_has_no_maximum_age(short_timeouts: str) -> None:
-    with connected(short_timeouts) as connection:
+def use(address: str) -> tuple[float, set[bytes]]:
+    """Use a connection for three seconds. Returns its longest pause in seconds, and the beginnings of the responses."""
+    answers, longest = set[bytes](), 0.0
+    with connected(address) as connection:
         for _ in range(30):
-            connection.sendall(GET[:10])
-            time.sleep(0.05)
-            connection.sendall(GET[10:])
-            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
-            time.sleep(0.05)
+            for part in (GET[:10], GET[10:]):
+                began = time.monotonic()
+                time.sleep(0.05)
+                longest = max(longest, time.monotonic() - began)
+                try:
+                    connection.sendall(part)
+                except ConnectionError:
+                    return longest, {b"closed"}
+            answers.add(connection.recv(65536)[:12])
+    return longest, answers
+
+
+def test_a_connection_in_use_has_no_maximum_age(short_timeouts: str) -> None:
+    for _ in range(5):
+        longest, answers = use(short_timeouts)
+        if longest < 0.5:  # else this process was not run for so long that the server may have closed the connection
+            break
+    assert answers == {b"HTTP/1.1 200"}
 
 
 def test_a_stream_continues_even_if_a_request_is_begun_behind_it(short_timeouts: str) -> None:
@@ -75,14 +94,26 @@ def test_a_stream_continues_even_if_a_request_is_begun_behind_it(short_timeouts:
         time.sleep(3)
         httpx2.post(f"{short_timeouts}/jobs/{job}/cancel")
         assert [event.data for event in events] == [{"status": "cancelled"}]
-        assert b"event: status" in receive(connection, seconds=3).data
+        assert b"event: status" in receive(connection).data
 
 
+def is_open(connection: socket.socket) -> bool:
+    """Whether the server, which is on this machine, has its end of a connection open."""
+    ends = [f"{end[1]:04X}" for end in (connection.getpeername(), connection.getsockname())]
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, state, *_ = line.split()
+        if [local.partition(":")[2], remote.partition(":")[2]] == ends:
+            return state == ESTABLISHED
+    return False
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="finds connections in /proc")
 def test_a_client_that_reads_nothing_of_a_response_is_cut_off(short_timeouts: str) -> None:
     sheet = b"GET /digits/7?n=1000&seed=1 HTTP/1.1\r\n" + HOST + b"\r\n"
     with connected(short_timeouts, small=True) as connection:
         connection.sendall(100 * sheet)
-        time.sleep(6)
+        assert is_open(connection)
+        until("the server closes the connection", lambda: not is_open(connection))
         reply = receive(connection)
         assert reply.closed
         assert 0 < len(reply.statuses) < 100
@@ -139,18 +170,21 @@ def test_dozens_of_slow_callers_delay_no_response(short_timeouts: str) -> None:
     callers = [threading.Thread(target=dawdle, args=(number,)) for number in range(60)]
     for caller in callers:
         caller.start()
-    with httpx2.Client(base_url=short_timeouts, timeout=10) as client:
-        deadline, statuses = time.monotonic() + 6, []
-        while time.monotonic() < deadline:
+    with httpx2.Client(base_url=short_timeouts) as client:
+        deadline, statuses, took = time.monotonic() + 6, list[int](), list[float]()
+        while time.monotonic() < deadline or len(took) <= 20:
+            began = time.monotonic()
             statuses.append(client.get("/digits/7").status_code)
+            took.append(time.monotonic() - began)
     stop.set()
     for caller in callers:
         caller.join()
-    assert len(statuses) > 20
+    most = sorted(took)[:-2]  # the machine itself may stall, but not each time
+    assert sum(most) / len(most) < 0.3
     assert set(statuses) == {200}
     assert len(closed) >= 60
     assert all(was for was, _ in closed)
-    assert max(seconds for _, seconds in closed) < 15
+    assert max(seconds for _, seconds in closed) < 9 + LENIENT  # the callers send for eight seconds
 
 
 def test_a_response_is_sent_in_one_piece_and_a_stream_as_it_is_produced(usual: AppSettings) -> None:
