@@ -159,12 +159,12 @@ def test_following_continues_through_a_restart_of_the_service(settings: AppSetti
         follower = threading.Thread(target=follow, args=(address, job_id))
         follower.start()
         consumer.add_epoch(held, epoch_record(1))
-        assert seen.wait(20)
+        assert seen.wait(60)
     consumer.add_epoch(held, epoch_record(2))  # no service runs that could send events
     consumer.report(held, progress(7))
     with serving(settings, port):
         consumer.finish(held, model.JobStatus.SUCCEEDED)
-        follower.join(30)
+        follower.join(60)
     assert not follower.is_alive()
     assert [change.epoch.epoch for change in changes if change.epoch] == [1, 2]
     assert changes[-1].job.status == JobStatus.SUCCEEDED
@@ -178,18 +178,21 @@ def test_following_continues_through_a_loss_of_redis(mortal_redis: RunningRedis)
         follower = client.follow(job_id)
         assert next(follower).job.status == JobStatus.RUNNING
         mortal_redis.kill()
-        threading.Timer(2, mortal_redis.start).start()
-        waited = threading.Timer(4, lambda: work_on(mortal_redis.url, held))
-        waited.start()
+        later = threading.Thread(target=return_and_work, args=(mortal_redis, held))
+        later.start()
         changes = list(follower)
-        waited.join()
+        later.join()
         consumer.close()
     assert [change.epoch.epoch for change in changes if change.epoch] == [1]
     assert changes[-1].job.status == JobStatus.SUCCEEDED
 
 
-def work_on(url: str, held: Claim) -> None:
-    consumer = JobConsumer.connect(url)
+def return_and_work(away: RunningRedis, held: Claim) -> None:
+    """Start Redis after a while, and work when it answers and the service has had time to reconnect."""
+    time.sleep(2)
+    away.start()
+    time.sleep(2)
+    consumer = JobConsumer.connect(away.url)
     consumer.add_epoch(held, epoch_record(1))
     consumer.finish(held, model.JobStatus.SUCCEEDED)
     consumer.close()
@@ -205,7 +208,7 @@ def test_a_service_that_stays_away_is_reported(settings: AppSettings) -> None:
         began = time.monotonic()
         with pytest.raises(Unreachable, match="nothing answers at"):
             list(follower)
-    assert 0.9 < time.monotonic() - began < 10
+    assert 0.9 < time.monotonic() - began < 30
 
 
 def test_every_call_has_an_async_form(address: str, consumer: JobConsumer) -> None:
@@ -299,7 +302,7 @@ def answering(*answers: bytes) -> Iterator[tuple[str, list[bytes]]]:
         thread = threading.Thread(target=answer)
         thread.start()
         yield f"http://127.0.0.1:{server.getsockname()[1]}", received
-        thread.join(10)
+        thread.join(60)
 
 
 def http(body: bytes, status: str = "200 OK", kind: str = "application/json") -> bytes:
