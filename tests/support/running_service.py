@@ -100,6 +100,15 @@ class Service:
         """The process id of a part: `-server 127.0.0.1` (Redis), `app.cli worker`, `app.cli serve`."""
         return next(pid for pid, command in self.processes().items() if part in command)
 
+    @contextmanager
+    def without_restarts(self) -> Iterator[None]:
+        """Within this block `acgan up` is stopped, and restarts no part that ends: it would after two seconds."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
     def stop(self) -> float:
         """Press Ctrl-C. Returns the seconds until every process had ended."""
         started = time.monotonic()
