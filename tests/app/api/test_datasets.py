@@ -3,7 +3,7 @@
 import gzip
 import hashlib
 import json
-import time
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from tests.app.api.test_compositions import digits_of
 from tests.models.registry.test_store import NEW, OLD
 from tests.support.api_clients import local_client
 from worker.lifecycle import shutdown
-from worker.lifecycle.lease import LISTEN_SECONDS
+from worker.lifecycle.lease import Lease
 from worker.runner import run_next_job
 
 SMALL = {"per_class": 12, "test_per_class": 3, "seed": 4}
@@ -126,16 +126,26 @@ def test_a_stopped_order_resumes_from_its_last_part(
     run_next_job(settings)
     stopped, written = ordered(client), list[str]()
 
+    heard = threading.Event()
+    really_renew = Lease._renew
+
+    def renew(lease: Lease) -> bool:
+        held = really_renew(lease)
+        if lease._cancelled.is_set():
+            heard.set()
+        return held
+
     def stop_after_the_second_part(path: Path, data: bytes) -> None:
         write_durably(path, data)
         written.append(path.name)
         if path.name == "train-0000008" and how == "cancelled":
             client.post(f"/jobs/{stopped}/cancel")
-            time.sleep(2 * LISTEN_SECONDS)  # until the worker reads the request to cancel
+            assert heard.wait(60), "the worker has not read the request to cancel"
         elif path.name == "train-0000008":
             shutdown._requested.set()
 
     monkeypatch.setattr("models.synthesis.builder.write_durably", stop_after_the_second_part)
+    monkeypatch.setattr(Lease, "_renew", renew)
     assert (run_next_job(settings) is not None) == (how == "queued")
     result = client.get(f"/datasets/{stopped}").json()
     assert (result["status"], result["progress"]["drawn"]) == (how, 70)

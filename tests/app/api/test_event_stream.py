@@ -52,6 +52,12 @@ def ids_in_redis(consumer: JobConsumer, job_id: str) -> list[str]:
     return [entry_id for entry_id, fields in client.xrange("acgan:events") if fields["job"] == job_id]
 
 
+def waiting_readers(consumer: JobConsumer) -> int:
+    """How many connections to Redis wait for the next event, because they have read all."""
+    client: Any = consumer.redis
+    return sum(each["cmd"] == "xread" and "b" in each["flags"] for each in client.client_list())
+
+
 def follow_to_the_end(address: str, job_id: str, last_id: str | None = None) -> Iterator[ServerEvent]:
     """Reconnect, as browsers do, until the stream has ended for good."""
     while True:
@@ -193,14 +199,10 @@ def test_a_head_request_occupies_no_stream(redis_url: str) -> None:
 
 def test_one_reader_serves_many_followers(address: str, consumer: JobConsumer) -> None:
     job_id = accept(address)
-    client: Any = consumer.redis
     with ExitStack() as all_of_them:
         streams = [all_of_them.enter_context(following(address, job_id)) for _ in range(20)]
         assert {next(stream).kind for stream in streams} == {"job"}
-        until(
-            "one reader waits",
-            lambda: sum(c["cmd"] == "xread" and "b" in c["flags"] for c in client.client_list()) == 1,
-        )
+        until("one reader waits", lambda: waiting_readers(consumer) == 1)
         held = claim(consumer)
         consumer.report(held, progress(1))
         consumer.finish(held, JobStatus.SUCCEEDED)
@@ -266,6 +268,7 @@ def test_a_follower_that_is_too_slow_is_disconnected_and_can_reconnect(address: 
         for _ in range(600):
             consumer.set_trouble(held, 30_000 * "x")
         consumer.finish(held, JobStatus.SUCCEEDED)
+        until("the service has read all events", lambda: waiting_readers(consumer) == 1)
         seen += stream
     assert seen[-1].kind == "trouble"
     seen += follow_to_the_end(address, job_id, seen[-1].id)
