@@ -153,8 +153,28 @@ def test_data_that_a_job_needs_are_not_removed(
 # Ended in the middle.
 
 
-def start(*words: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "app.cli", "training-data", "add", *words]
+# The command, which waits after its first chunk until a file exists: it could end before the test interrupts it.
+HELD = """
+import sys, time
+from pathlib import Path
+from app.cli import main
+from models.data.building.chunks import ChunkFolder
+
+released, write, begun = Path(sys.argv.pop(1)), ChunkFolder.write, time.monotonic()
+
+def write_and_wait(chunks, chunk):
+    write(chunks, chunk)
+    while not released.exists() and time.monotonic() < begun + 150:
+        time.sleep(0.01)
+
+ChunkFolder.write = write_and_wait
+sys.argv[0] = "acgan"
+main()
+"""
+
+
+def start(released: Path, *words: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", HELD, str(released), "training-data", "add", *words]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
@@ -187,7 +207,7 @@ def members(session: int) -> list[int]:
 def test_a_killed_command_leaves_no_process_and_the_same_command_continues(
     large: Path, tmp_path: Path, home: Path, stored: TrainingDataStore
 ) -> None:
-    with start("letters", str(large)) as process:
+    with start(tmp_path / "never", "letters", str(large)) as process:
         wait_for("a chunk is finished", lambda: chunks(home))
         process.kill()
     assert process.returncode == -signal.SIGKILL
@@ -211,8 +231,8 @@ def test_a_killed_command_leaves_no_process_and_the_same_command_continues(
     assert made.files == other.files
 
 
-def test_ctrl_c_ends_with_a_sentence(large: Path, home: Path, stored: TrainingDataStore) -> None:
-    with start("letters", str(large)) as process:
+def test_ctrl_c_ends_with_a_sentence(large: Path, tmp_path: Path, home: Path, stored: TrainingDataStore) -> None:
+    with start(tmp_path / "never", "letters", str(large)) as process:
         wait_for("a chunk is finished", lambda: chunks(home))
         os.killpg(process.pid, signal.SIGINT)  # as the terminal does: all processes get it
         output, complaint = process.communicate(timeout=60)
@@ -222,12 +242,13 @@ def test_ctrl_c_ends_with_a_sentence(large: Path, home: Path, stored: TrainingDa
     assert chunks(home)
 
 
-def test_two_commands_for_the_same_images_do_not_disturb_each_other(large: Path, home: Path) -> None:
-    with start("letters", str(large)) as process:
+def test_two_commands_for_the_same_images_do_not_disturb_each_other(large: Path, tmp_path: Path, home: Path) -> None:
+    with start(tmp_path / "released", "letters", str(large)) as process:
         wait_for("a chunk is finished", lambda: chunks(home))
         os.kill(process.pid, signal.SIGSTOP)
         second = acgan("training-data", "add", "letters", str(large))
         os.kill(process.pid, signal.SIGCONT)
+        (tmp_path / "released").touch()
         process.communicate(timeout=120)
     assert process.returncode == 0
     assert second.returncode == 2

@@ -120,5 +120,5 @@ def test_with_few_open_files_callers_get_a_problem_and_no_reset(
     assert outcomes.count(200) >= 4
     process.send_signal(signal.SIGHUP)
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(20)
+        process.wait(60)
     assert process.returncode == -signal.SIGTERM, "a closed terminal ends it as SIGTERM does"
