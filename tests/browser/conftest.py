@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserType, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserType, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from tests.app.conftest import kept_generators, settings, store  # noqa: F401  # fixtures
 from tests.e2e.test_service import DATA
@@ -15,6 +15,7 @@ from tests.support.running_service import Service, running
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SLOW = 60_000  # milliseconds, for actions that take one second on a machine with more than two cores
+expect.set_options(timeout=SLOW)  # also of a module that is run alone
 
 
 @pytest.fixture(scope="session")
