@@ -52,7 +52,7 @@ def test_a_run_and_a_data_set_are_made_and_served_from_a_bucket(
     assert read_idx(gzip.decompress(images)).shape == (500, 28, 28)
 
     assert not (service.home / "checkpoints").exists()
-    assert list((service.home / "workshops").rglob("*.gz")) == []
+    service.until("the worker has cleaned up", lambda: list((service.home / "workshops").rglob("*.gz")) == [])
     store = open_store(service.environment["ACGAN_STORE"], tmp_path / "elsewhere")
     assert store.latest() == CheckpointId(job, 2)
     assert store.load_state(job) is None
