@@ -52,7 +52,7 @@ def describe_job(job: dict[str, Any]) -> str:
 
 def describe_jobs(url: str) -> str:
     """Describe the newest jobs in Redis, one a line."""
-    with redis.Redis.from_url(url, decode_responses=True, socket_timeout=2) as client:
+    with redis.Redis.from_url(url, decode_responses=True, socket_timeout=10) as client:
         ids = {key.removeprefix("acgan:job:") for key in client.scan_iter("acgan:job:*")}
         newest = sorted(job_id for job_id in ids if ":" not in job_id)[-JOBS:]
         jobs = [{**client.hgetall(f"acgan:job:{job_id}"), "id": job_id} for job_id in newest]

@@ -117,7 +117,7 @@ def test_ctrl_c_says_what_continues(name: str, folder: Path) -> None:
         until("the command waits", lambda: len(service.requests) >= requests or process.poll() is not None, 60)
         time.sleep(0.1)
         process.send_signal(signal.SIGINT)
-        _, printed = process.communicate(timeout=30)
+        _, printed = process.communicate(timeout=60)
     assert process.returncode == 130, printed
     last = printed.strip().splitlines()[-1]
     assert last.startswith("stopped: ")
