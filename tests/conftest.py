@@ -132,8 +132,9 @@ class RunningRedis:
         return failures.describe_jobs(self.url)
 
     def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
+        process = self.process  # as soon as it has ended, another thread may start the next one
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(scope="session")

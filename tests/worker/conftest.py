@@ -42,7 +42,7 @@ def accept(ask: Ask[Job], **fields: Any) -> Job:
     return ask(lambda jobs: jobs.create(Order(TrainingConfig(**fields))))
 
 
-def until(true: Callable[[], bool], seconds: float = 10) -> None:
+def until(true: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from kombu.connection import Connection
 from pydantic import ValidationError
 
 from app.server.embedded_redis import find_server
+from tests.worker.conftest import until
 from worker.celery_app import make_celery, notify_workers
 from worker.jobs.keys import notifications_key
 from worker.settings import WorkerSettings, celery_address
@@ -72,13 +72,19 @@ def on_a_socket(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "r.sock"
     command = [find_server(), "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 10
-    while not path.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: answers(path))
     yield path
     process.terminate()
     process.wait()
+
+
+def answers(path: Path) -> bool:
+    """The file exists a moment before the server accepts connections."""
+    try:
+        with redis.Redis(unix_socket_path=str(path)) as client:
+            return bool(client.ping())
+    except redis.ConnectionError:
+        return False
 
 
 @pytest.mark.parametrize("spelling", ["unix://{}?db=3", "redis+socket://{}?virtual_host=3"])

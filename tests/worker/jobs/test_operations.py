@@ -2,7 +2,7 @@
 
 import asyncio
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
@@ -26,13 +26,18 @@ def expire_leases(consumer: JobConsumer) -> None:
         client.zadd("acgan:leases", {job_id: 1.0})
 
 
-def let_backoff_pass(consumer: JobConsumer) -> dict[str, float]:
-    """Returns the seconds that each job would have had to wait."""
+def let_backoff_pass(consumer: JobConsumer) -> list[float]:
+    """Returns the times until which each job would have had to wait, by Redis' clock."""
     client: Any = consumer.redis
-    (seconds, _), delayed = client.time(), dict(client.zrange("acgan:delayed", 0, -1, withscores=True))
+    delayed = dict(client.zrange("acgan:delayed", 0, -1, withscores=True))
     for job_id in delayed:
         client.zadd("acgan:delayed", {job_id: 1.0})
-    return {job_id: until - seconds for job_id, until in delayed.items()}
+    return list(delayed.values())
+
+
+def clock_of_redis(consumer: JobConsumer) -> float:
+    seconds, microseconds = cast(tuple[int, int], consumer.redis.time())
+    return seconds + microseconds / 1e6
 
 
 def test_a_job_is_left_alone_as_long_as_its_lease_is_renewed(ask: Ask[Any], consumer: JobConsumer) -> None:
@@ -77,24 +82,29 @@ def test_three_workers_lost_in_a_row_end_a_job_unless_it_made_progress(
     ask: Ask[Any], consumer: JobConsumer, saves: bool
 ) -> None:
     job_id = accept(ask).id
-    waits: list[float] = []
+    ends, earliest, latest = list[float](), list[float](), list[float]()
     for turn in range(3):
         claim = take(consumer)
         if saves:
             consumer.saved(claim, epoch=1, iteration=10 * turn)
         expire_leases(consumer)
+        began = clock_of_redis(consumer)
         became = consumer.reconcile(10)
-        waits += let_backoff_pass(consumer).values()
+        if delayed := let_backoff_pass(consumer):
+            ends += delayed
+            earliest.append(began + 10)
+            latest.append(clock_of_redis(consumer) + 10)
         consumer.reconcile(10)
     job = ask(lambda jobs: jobs.get(job_id))
     if saves:
         assert job.status == JobStatus.QUEUED
-        assert waits == []
+        assert ends == []
     else:
         assert became == [(job_id, "failed")]
         assert job.status == JobStatus.FAILED
         assert "3 workers in a row" in str(job.error)
-        assert waits == pytest.approx([10], abs=2)
+        (end,) = ends
+        assert earliest[0] - 0.001 <= end <= latest[0] + 0.001
         assert consumer.claim(30) is None
 
 

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
@@ -224,9 +224,10 @@ def test_delays_and_workers_from_a_clock_that_was_ahead_are_corrected(ask: Ask[A
     consumer.redis.zadd(DELAYED, {job_id: time.time() + 10**8})
     assert consumer.reconcile(10) == [(job_id, "due")]
     consumer.redis.zadd(WORKERS, {"gpu ghost:1": time.time() + 10**8})
-    consumer.seen("cpu", 0.3)
-    time.sleep(0.4)
-    consumer.seen("cpu", 0.3)
+    consumer.seen("cpu", 30)
+    assert cast(float, consumer.redis.zscore(WORKERS, "gpu ghost:1")) <= time.time()
+    consumer.redis.zincrby(WORKERS, -60, "gpu ghost:1")  # a minute later
+    consumer.seen("cpu", 30)
     assert ask(lambda jobs: jobs.standing()).workers == {"cpu": 1, "gpu": 0}
 
 

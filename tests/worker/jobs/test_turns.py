@@ -171,7 +171,7 @@ def test_a_worker_registers_and_is_notified_of_the_jobs_that_it_takes(ask: Ask[A
     order(ask, "on a cpu", runs_on="cpu")
     order(ask, "on a gpu", runs_on="gpu")
     notifications: list[RunsOn] = []
-    Reconciler(consumer, notifications.append, lambda: True, 1.0, 10.0, "gpu", lambda _code: None).once()
+    Reconciler(consumer, notifications.append, lambda: True, 60.0, 10.0, "gpu", lambda _code: None).once()
     assert notifications == ["gpu"]
     assert ask(lambda jobs: jobs.standing()).workers == {"cpu": 0, "gpu": 1}
     assert notifications_key("gpu") != notifications_key("any")
