@@ -57,7 +57,7 @@ def test_a_thread_that_raises_is_restarted_and_one_that_returns_has_ended(caplog
             raise OSError("no room")
 
     supervisor = Supervisor()
-    supervisor.start_thread("reconciler", loop).join(5)
+    supervisor.start_thread("reconciler", loop).join(60)
     assert len(runs) == 3
     assert caplog.text.count("Traceback") == 1  # the same error again is one line
 
