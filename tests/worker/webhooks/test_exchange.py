@@ -84,8 +84,10 @@ def test_a_silent_receiver_does_not_delay_the_messages_of_others(office: Office)
     silent, other = office.cancelled(office.receiver.url(NAME)), office.cancelled()
     office.cancelled(office.receiver.url(NAME))
     office.receiver.answers.append(raw(*[b"H"] * 200, pause=0.05))
-    sender = office.sender((NAME, LOCAL), resolve=lambda *_: [LOCAL], seconds=0.3)
-    assert [sender.once(), sender.once(), sender.once(), sender.once()] == ["failed", "delivered", "postponed", None]
+    sender = office.sender((NAME, LOCAL), resolve=lambda *_: [LOCAL], seconds=2.0)
+    assert sender.once() == "failed"
+    sender.seconds = 60.0  # the others answer, even if a busy machine needs longer than the first limit
+    assert [sender.once(), sender.once(), sender.once()] == ["delivered", "postponed", None]
     asked = [json.loads(each.body)["data"]["id"] for each in office.receiver.received]
     assert asked == [silent.id, other.id]
 
@@ -112,6 +114,7 @@ def test_a_rest_of_the_receiver_counts_no_attempt_and_gives_up_no_message(office
     assert 0 < wait <= REST_SECONDS + 1
     assert office.record(job).trouble is None
     office.make_due()
+    office.receiver.answers.clear()  # the first request may have come too late for its answer
     assert office.sender().once() == "delivered"  # another worker's: for it the receiver does not rest
 
 
@@ -132,7 +135,7 @@ def test_a_silent_address_leaves_time_for_the_next_one() -> None:
             client = stack.enter_context(socket.socket())
             client.setblocking(False)
             client.connect_ex(("127.0.0.2", port))
-        with connect(["127.0.0.2", LOCAL], port, TimeLimit(1.0)) as connection:
+        with connect(["127.0.0.2", LOCAL], port, TimeLimit(4.0)) as connection:
             assert connection.getpeername() == (LOCAL, port)
 
 

@@ -115,10 +115,12 @@ def test_a_message_of_a_record_that_no_longer_exists_is_removed(office: Office) 
 
 def test_only_one_sender_has_a_message_until_its_lease_ends(office: Office) -> None:
     office.cancelled()
-    outbox = office.outbox(lease_seconds=0.2)
+    outbox = office.outbox(lease_seconds=50.0)
     first = outbox.claim()
     assert first is not None
     assert office.outbox().claim() is None
+    assert office.redis.zscore(OUTBOX, first.id) == pytest.approx(first.claimed_at + 50.0, abs=1e-3)  # its end
+    office.redis.zadd(OUTBOX, {first.id: time.time() + 0.2})  # almost 50 seconds later
     until(lambda: (second := office.outbox().claim()) is not None and (second.id, second.attempt) == (first.id, 2))
     assert outbox.put_back(first, 0.0, "") is False
     assert office.outbox().claim() is None  # the second sender still has it
