@@ -60,9 +60,9 @@ def no_meter() -> float:
 
 
 def test_a_closed_loop_counts_the_responses_after_the_warm_up() -> None:
-    tally = against([answer(200)], 0.01, lambda port: closed_loop(port, ASK, 4, 0.5, 0.2, no_meter))
+    tally = against([answer(200)], 0.01, lambda port: closed_loop(port, ASK, 4, 3.0, 0.2, no_meter))
     assert not tally.errors
-    assert 5 <= len(tally.accepted) <= 0.5 / 0.01
+    assert 30 <= len(tally.accepted) <= 3.0 / 0.01
     assert percentile(tally.accepted, 0.5) >= 0.02  # one of four waits for three others
 
 

@@ -13,7 +13,7 @@ from models.registry.store import GENERATOR, MANIFEST, POINTER, CheckpointStore
 from tests.app.conftest import publish
 from tests.models.registry.test_store import NEW, OLD, damage_inside, inside
 from tests.support import prepared_generators
-from tests.support.s3_endpoint import Endpoint, open_store
+from tests.support.s3_endpoint import PATIENT_SECONDS, Endpoint, open_store
 
 Bytes = bytearray
 RANDOM = random.Random(15)
@@ -65,7 +65,11 @@ def kept_generators() -> Iterator[None]:
 
 @pytest.fixture
 def store(tmp_path: Path, place: Endpoint | None) -> CheckpointStore:
-    store = open_store(place.address(), tmp_path) if place else CheckpointStore(tmp_path / "checkpoints")
+    store = (
+        open_store(place.address(), tmp_path, seconds=PATIENT_SECONDS)
+        if place
+        else CheckpointStore(tmp_path / "checkpoints")
+    )
     publish(store, OLD, 1, seed=1)
     return store
 

@@ -7,7 +7,7 @@ import pytest
 
 from models.networks import layers
 from models.registry.store import CheckpointStore
-from tests.support.s3_endpoint import Endpoint, open_store
+from tests.support.s3_endpoint import PATIENT_SECONDS, Endpoint, open_store
 
 
 @pytest.fixture(params=["direct", "fourier"])
@@ -25,4 +25,4 @@ def open_it(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Chec
         return lambda: CheckpointStore(tmp_path / "store")
     endpoint: Endpoint = request.getfixturevalue("endpoint")
     address = endpoint.address()
-    return lambda: open_store(address, tmp_path)
+    return lambda: open_store(address, tmp_path, seconds=PATIENT_SECONDS)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -17,8 +18,10 @@ from tests.support.forks import FORKS
 JOB = "20260131-120000-000001"
 
 
-def train(folder: Path, config: TrainingConfig, data_dir: Path | None, lines: Connection) -> None:
-    """Train to the end, from the state in `folder` if there is one.
+def train(
+    folder: Path, config: TrainingConfig, data_dir: Path | None, lines: Connection, last: tuple[int, int] | None
+) -> None:
+    """Train to the end, or until the state at the position `last` is saved, from the state in `folder` if there is one.
 
     Sends "resumed" if there was one, "kept" after each saved state, and at the end "done" with the SHA-256 of
     everything the run produced, each as the first word of a line.
@@ -33,6 +36,8 @@ def train(folder: Path, config: TrainingConfig, data_dir: Path | None, lines: Co
         if trainer.iteration % 2 == 0:
             store.save_state(JOB, training_state.to_bytes(trainer.state()))
             lines.send(f"kept {trainer.epoch} {trainer.iteration}")
+        if last is not None and (trainer.epoch, trainer.iteration) >= last:
+            time.sleep(600)  # until it is killed
 
     history = folder / "history"
     history.mkdir(exist_ok=True)
@@ -52,12 +57,17 @@ def digest(trainer: Trainer, history: Path) -> str:
 
 
 class Run:
-    """A process that trains. At the end of the `with` block it has ended or is killed."""
+    """A process that trains. At the end of the `with` block it has ended or is killed.
 
-    def __init__(self, folder: Path, config: TrainingConfig, data_dir: Path | None) -> None:
+    It trains no further than `last`, an epoch and an iteration: a test that is late finds it there.
+    """
+
+    def __init__(
+        self, folder: Path, config: TrainingConfig, data_dir: Path | None, last: tuple[int, int] | None = None
+    ) -> None:
         folder.mkdir(exist_ok=True)
         self._lines, lines = FORKS.Pipe(duplex=False)
-        self.process = FORKS.Process(target=train, args=(folder, config, data_dir, lines))
+        self.process = FORKS.Process(target=train, args=(folder, config, data_dir, lines, last))
         self.process.start()
         lines.close()
 

@@ -24,11 +24,13 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from models.registry.storage.cache import Cache
 from models.registry.storage.object_store import ObjectStorage
+from models.registry.storage.obstore_errors import connect
 from models.registry.store import CheckpointStore
 
 Kind = Literal["refuse", "lose", "hang", "tear", "hold", "slow", "cut"]
 BUCKET = "digits"
-SECONDS = 2.0
+SECONDS = 2.0  # for a request that a test lets fail
+PATIENT_SECONDS = 30.0  # for any other: a busy machine takes longer than those two
 SLOW_SECONDS = 0.3
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "tests", "AWS_REGION": "us-east-1"}
 
@@ -193,6 +195,18 @@ def half(environ: dict[str, Any], whole: bytes) -> Iterator[bytes]:
 def cut(environ: dict[str, Any]) -> list[bytes]:
     environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
     return []
+
+
+@contextmanager
+def in_haste(store: CheckpointStore, address: str) -> Iterator[None]:
+    """Inside the block, a request of the store that fails is given up after SECONDS."""
+    assert isinstance(store.storage, ObjectStorage)
+    patient = store.storage.objects
+    store.storage.objects = connect(address, SECONDS)
+    try:
+        yield
+    finally:
+        store.storage.objects = patient
 
 
 def open_store(address: str, folder: Path, cache: int = 10**8, seconds: float = SECONDS) -> CheckpointStore:

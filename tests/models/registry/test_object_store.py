@@ -21,7 +21,7 @@ from models.registry.store import (
     FenceRejected,
 )
 from tests.support import records
-from tests.support.s3_endpoint import Endpoint, Kind, open_store
+from tests.support.s3_endpoint import PATIENT_SECONDS, Endpoint, Kind, in_haste, open_store
 from worker.settings import WorkerSettings
 
 JOB = "20260101-000000-aaaaaa"
@@ -36,7 +36,7 @@ def address(endpoint: Endpoint) -> str:
 
 @pytest.fixture
 def store(address: str, tmp_path: Path) -> CheckpointStore:
-    return open_store(address, tmp_path / "here")
+    return open_store(address, tmp_path / "here", seconds=PATIENT_SECONDS)
 
 
 def objects(store: CheckpointStore) -> list[str]:
@@ -87,7 +87,7 @@ def test_another_machine_resumes(store: CheckpointStore, address: str, tmp_path:
     large = b"state" * 3_000_000  # several parts
     store.save_state(JOB, b"earlier")
     store.save_state(JOB, large)
-    elsewhere = open_store(address, tmp_path / "elsewhere")
+    elsewhere = open_store(address, tmp_path / "elsewhere", seconds=PATIENT_SECONDS)
     assert elsewhere.load_state(JOB) == large
     assert len(elsewhere.storage.names(JOB)) == 2
     elsewhere.drop_state(JOB)
@@ -96,7 +96,7 @@ def test_another_machine_resumes(store: CheckpointStore, address: str, tmp_path:
 
 
 def test_invalid_credentials_are_reported(address: str, tmp_path: Path, endpoint: Endpoint) -> None:
-    elsewhere = open_store(address.replace("digits", "nobodys"), tmp_path)
+    elsewhere = open_store(address.replace("digits", "nobodys"), tmp_path, seconds=PATIENT_SECONDS)
     with pytest.raises(OSError, match="there is no such bucket"):
         elsewhere.publish(records.manifest(JOB, 1, fence=0), FILES)
 
@@ -180,11 +180,11 @@ def test_a_request_that_fails_once_is_retried(store: CheckpointStore, endpoint: 
 @pytest.mark.parametrize("kind", ["refuse", "lose", "hang", "tear"])
 @pytest.mark.parametrize("part", ["generator", "manifest", "ledgers", "latest"])
 def test_an_outage_during_a_publication_leaves_latest_good(
-    store: CheckpointStore, endpoint: Endpoint, kind: Kind, part: str
+    store: CheckpointStore, address: str, endpoint: Endpoint, kind: Kind, part: str
 ) -> None:
     store.take(JOB, 1)
     store.publish(records.manifest(JOB, 1), FILES)
-    with endpoint.fault(kind, "PUT", part), pytest.raises((Unreachable, TimeoutError)):
+    with endpoint.fault(kind, "PUT", part), in_haste(store, address), pytest.raises((Unreachable, TimeoutError)):
         store.publish(records.manifest(JOB, 2), FILES)
     latest = store.latest()
     assert latest in (ONE, TWO)
@@ -198,11 +198,11 @@ def test_an_outage_during_a_publication_leaves_latest_good(
 
 @pytest.mark.parametrize("ask", [CheckpointStore.latest, CheckpointStore.manifests, CheckpointStore.highest_fence])
 def test_an_unreadable_object_is_not_taken_for_absent(
-    store: CheckpointStore, endpoint: Endpoint, ask: Callable[[CheckpointStore], object]
+    store: CheckpointStore, address: str, endpoint: Endpoint, ask: Callable[[CheckpointStore], object]
 ) -> None:
     store.take(JOB, 1)
     store.publish(records.manifest(JOB, 1), FILES)
-    with endpoint.fault("refuse"), pytest.raises(Unreachable):
+    with endpoint.fault("refuse"), in_haste(store, address), pytest.raises(Unreachable):
         ask(store)
 
 
@@ -231,7 +231,7 @@ def write_late(
     address: str, endpoint: Endpoint, tmp_path: Path, part: str
 ) -> tuple[CheckpointStore, list[FenceRejected]]:
     """Let a request of a publication arrive after another worker took the job over. Returns that worker's store."""
-    zombie, heir = open_store(address, tmp_path / "zombie", seconds=20), open_store(address, tmp_path / "heir")
+    zombie, heir = (open_store(address, tmp_path / name, seconds=PATIENT_SECONDS) for name in ("zombie", "heir"))
     zombie.take(JOB, 1)
     zombie.publish(records.manifest(JOB, 1), FILES)
     told: list[FenceRejected] = []
@@ -245,10 +245,10 @@ def write_late(
     with endpoint.fault("hold", "PUT", part, times=1) as fault:
         thread = threading.Thread(target=publish)
         thread.start()
-        assert fault.began.wait(20)
+        assert fault.began.wait(60)
         heir.take(JOB, 2)
         fault.released.set()
-        thread.join(30)
+        thread.join(60)
     return heir, told
 
 

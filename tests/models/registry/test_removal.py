@@ -28,7 +28,7 @@ from models.synthesis.order import DatasetOrder
 from models.synthesis.shards import Shards
 from tests.models.registry.test_store import FILES
 from tests.support import records
-from tests.support.s3_endpoint import Fault, open_store
+from tests.support.s3_endpoint import PATIENT_SECONDS, Fault, in_haste, open_store
 from tests.support.stores import EARLY, LATE, publish, run
 
 PART = DatasetOrder(checkpoint=f"{LATE}-e001", per_class=10, test_per_class=1).parts[0]
@@ -169,14 +169,14 @@ def test_a_bucket_that_fails_in_the_middle_is_cleared_by_the_next_call(
 ) -> None:
     endpoint = request.getfixturevalue("endpoint")
     address = endpoint.address()
-    make_everything(open_store(address, tmp_path), EARLY, 1)
-    store = open_store(address, tmp_path)
+    make_everything(open_store(address, tmp_path, seconds=PATIENT_SECONDS), EARLY, 1)
+    store = open_store(address, tmp_path, seconds=PATIENT_SECONDS)
     endpoint.faults.append(fault := Fault("refuse", "POST"))
-    with pytest.raises(OSError, match="deleted"):
+    with in_haste(store, address), pytest.raises(OSError, match="deleted"):
         delete_run(store, EARLY, 1)
     endpoint.faults.remove(fault)
     assert fault.happened
-    late = open_store(address, tmp_path)
+    late = open_store(address, tmp_path, seconds=PATIENT_SECONDS)
     assert late.epochs(EARLY) == []
     with pytest.raises(FenceRejected):
         publish(late, EARLY, 3, 1)

@@ -17,7 +17,7 @@ from models.registry.store import (
     Manifest,
 )
 from tests.support import records
-from tests.support.s3_endpoint import open_store
+from tests.support.s3_endpoint import PATIENT_SECONDS, open_store
 
 OLD, NEW = "20260101-000000-aaaaaa", "20260102-000000-aaaaaa"
 FILES = {GENERATOR: b"g" * 600, "discriminator.safetensors": b"d" * 300, "samples.png": b"p" * 100}
@@ -32,7 +32,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> CheckpointStore:
     """In a folder, and in a bucket: the guarantees are the same."""
     if request.param == "folder":
         return CheckpointStore(tmp_path / "checkpoints")
-    return open_store(request.getfixturevalue("endpoint").address(), tmp_path)
+    return open_store(request.getfixturevalue("endpoint").address(), tmp_path, seconds=PATIENT_SECONDS)
 
 
 def inside(store: CheckpointStore, name: str) -> bytes:

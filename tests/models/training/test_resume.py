@@ -140,7 +140,7 @@ def test_a_run_killed_a_few_times_equals_the_undisturbed_run(
     seed = random.randrange(10**6)
     moments, folder = random.Random(seed), in_memory / "killed"
     for number, position in enumerate(sorted(moments.sample(POSITIONS, 4))):
-        with start_run(config, folder) as run:
+        with start_run(config, folder, last=(3, 6)) as run:
             lines = run.lines_until(f"kept {position}")
             assert lines[0].startswith("resumed" if number else "kept")
             time.sleep(moments.uniform(0, 0.3))  # two iterations and a saved state
@@ -153,5 +153,5 @@ def test_a_run_killed_a_few_times_equals_the_undisturbed_run(
     assert done == expected, f"kill moments of seed {seed}"
 
 
-def start_run(config: TrainingConfig, folder: Path) -> Run:
-    return Run(folder, config, Path(DATA_DIR).resolve() if config.dataset == "mnist" and DATA_DIR else None)
+def start_run(config: TrainingConfig, folder: Path, last: tuple[int, int] | None = None) -> Run:
+    return Run(folder, config, Path(DATA_DIR).resolve() if config.dataset == "mnist" and DATA_DIR else None, last)

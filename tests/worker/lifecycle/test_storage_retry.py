@@ -11,8 +11,9 @@ import pytest
 from benchmarks.records import ask_desk
 from models.config import TrainingConfig
 from models.registry.store import FENCE, POINTER, CheckpointStore
+from models.training.trainer import Trainer
 from tests.faults.invariants import violations
-from tests.worker.conftest import until
+from tests.worker.conftest import cancel_during_run, keep_leases, until
 from worker.jobs.client import Order
 from worker.jobs.consumer import JobConsumer
 from worker.jobs.model import Job, JobStatus
@@ -72,8 +73,21 @@ def test_a_file_that_cannot_be_read_delays_the_run_and_is_named(
     assert violations(store, [job]) == []
 
 
+@pytest.fixture
+def third_epoch(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """A run that has reached its third epoch waits until this is set: until then it does not end."""
+    begin, may_begin = Trainer.begin_epoch, threading.Event()
+
+    def wait(self: Trainer, epoch: int) -> None:
+        assert epoch != 3 or may_begin.wait(120)
+        begin(self, epoch)
+
+    monkeypatch.setattr(Trainer, "begin_epoch", wait)
+    return may_begin
+
+
 def test_a_store_that_is_renamed_away_loses_no_epoch(
-    settings: WorkerSettings, store: CheckpointStore, config: TrainingConfig
+    settings: WorkerSettings, store: CheckpointStore, config: TrainingConfig, third_epoch: threading.Event
 ) -> None:
     """A new, empty folder is in its place in the meantime."""
     away = Path(f"{store.root}-away")
@@ -81,6 +95,7 @@ def test_a_store_that_is_renamed_away_loses_no_epoch(
         until(lambda: bool(record(settings, job_id).epochs), 60)
         store.root.rename(away)
         store.root.mkdir()
+        third_epoch.set()
         until_trouble(settings, job_id, "the store was emptied, replaced, or is not mounted")
         shutil.rmtree(store.root)
         away.rename(store.root)
@@ -102,11 +117,14 @@ def test_a_second_job_under_the_same_id_fails_with_the_reason(
 
 
 def test_an_empty_store_is_not_initialised_for_a_record_with_checkpoints(
-    settings: WorkerSettings, config: TrainingConfig
+    settings: WorkerSettings, config: TrainingConfig, third_epoch: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with running(settings, config.model_copy(update={"epochs": 20})) as job_id:
+    leases = keep_leases(monkeypatch)
+    monkeypatch.setattr("models.training.throughput.REPORT_SECONDS", 0.0)  # each iteration notices a cancellation
+    with running(settings, config.model_copy(update={"epochs": 6})) as job_id:
         until(lambda: len(record(settings, job_id).epochs) >= 1, 60)
-        ask_desk(settings.redis_url, lambda jobs: jobs.cancel(job_id))
+        cancel_during_run(settings, job_id, leases)
+        third_epoch.set()
     away = settings.store_dir.rename(f"{settings.store_dir}-away")
     ask_desk(settings.redis_url, lambda jobs: jobs.resume(job_id))
     worker = threading.Thread(target=run_next_job, args=(settings,))
