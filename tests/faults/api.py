@@ -61,15 +61,31 @@ def in_parallel(count: int, work: Callable[[int], None]) -> None:
         raise troubles[0]
 
 
+def in_progress(client: httpx2.Client) -> float:
+    """The number of requests that an API handles at this moment."""
+    lines = client.get("/metrics").raise_for_status().text.splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith("acgan_http_requests_in_flight "))
+
+
 def outcomes_of_requests_in_flight(api: Api, count: int, then: Callable[[], None]) -> Counter[str]:
     """Send `count` requests at once over open connections, call `then` while they are answered, and count outcomes."""
     outcomes: Counter[str] = Counter()
     lock, begun = threading.Lock(), threading.Barrier(count + 1)
 
+    def until_all_arrived(client: httpx2.Client, idle: float) -> None:
+        """Each is answered or in progress at the API: the kernel may hold others, which a shutdown would cut off."""
+        deadline, seen = time.monotonic() + 60, 0
+        while seen < 2:  # twice, because the world's own request may have been counted
+            assert time.monotonic() < deadline, "the requests do not arrive"
+            answered = outcomes.total()
+            seen = seen + 1 if answered + in_progress(client) - idle >= count else 0
+
     def ask(number: int) -> None:
         if number == count:
-            begun.wait()
-            time.sleep(0.3)  # all requests are in progress: together they take longer
+            with httpx2.Client(base_url=api.url, timeout=60) as client:
+                idle = in_progress(client)
+                begun.wait()
+                until_all_arrived(client, idle)
             then()
             return
         with httpx2.Client(timeout=60) as client:

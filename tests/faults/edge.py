@@ -31,7 +31,8 @@ class Edge:
         servers = "\n".join(f"    server api{api.port} 127.0.0.1:{api.port}" for api in replicas)
         configuration, backends = REPLICAS.subn(servers, CONFIGURATION.read_text())
         assert backends == 2
-        for meant, actual in ((8000, self.port), (8404, free_port())):
+        self.replicas, self.figures = replicas, free_port()
+        for meant, actual in ((8000, self.port), (8404, self.figures)):
             assert configuration.count(f"bind :{meant}\n") == 1
             configuration = configuration.replace(f"bind :{meant}\n", f"bind 127.0.0.1:{actual}\n")
         path = folder / "haproxy.cfg"
@@ -39,6 +40,23 @@ class Edge:
         self.log = folder / "haproxy.log"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(["haproxy", "-f", str(path)], stdout=log, stderr=log)  # noqa: S607
+
+    def until_all_serve(self, seconds: float = 120) -> None:
+        """Wait until each replica gets requests again: the proxy asks each of them every second or two."""
+        deadline, wanted = time.monotonic() + seconds, 2 * len(self.replicas)
+        while (found := self.count_serving()) < wanted:
+            assert time.monotonic() < deadline, f"the proxy uses {found} of {wanted} replicas in its two backends"
+            time.sleep(0.1)
+
+    def count_serving(self) -> int:
+        try:
+            figures = httpx2.get(f"http://127.0.0.1:{self.figures}/metrics", timeout=20).text
+        except httpx2.TransportError:  # it does not listen yet
+            return 0
+        return sum(
+            line.startswith("haproxy_server_status{") and 'state="UP"' in line and line.endswith(" 1")
+            for line in figures.splitlines()
+        )
 
     def end(self) -> None:
         self.process.kill()
@@ -165,7 +183,7 @@ def slow(port: int, count: int) -> Iterator[SlowClients]:
         made.end()
 
 
-def until_served(url: str, seconds: float = 30) -> None:
+def until_served(url: str, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     with httpx2.Client(base_url=url, timeout=5) as client:
         while time.monotonic() < deadline:

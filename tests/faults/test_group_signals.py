@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.world import PACE, Outcome, World, check, running_world
+from tests.faults.world import LEASE_SECONDS, PACE, Outcome, World, check, running_world
 from worker.jobs.model import JobStatus
 
 pytestmark = pytest.mark.faults
@@ -27,6 +27,14 @@ def rarely_saving(tmp_path: Path) -> Iterator[World]:
         yield made
 
 
+@pytest.fixture
+def lasting(tmp_path: Path) -> Iterator[World]:
+    """The same, with leases that do not expire on a slow machine: no job is lost but by a signal."""
+    environment = {**NEVER, "ACGAN_LEASE_SECONDS": str(10 * LEASE_SECONDS * PACE)}
+    with running_world(tmp_path, environment=environment) as made:
+        yield made
+
+
 def signal_group(worker: subprocess.Popen[bytes], sign: signal.Signals, times: int, pause: float = 0.2) -> None:
     for _ in range(times):
         if worker.poll() is None:
@@ -37,11 +45,11 @@ def signal_group(worker: subprocess.Popen[bytes], sign: signal.Signals, times: i
 @pytest.mark.parametrize(("times", "pause"), [(1, 0.0), (2, 0.0), (2, 0.3), (3, 0.3)])
 @pytest.mark.parametrize("sign", SIGNS, ids=lambda sign: sign.name)
 def test_a_signal_to_the_group_saves_the_state_and_hands_the_job_back(
-    rarely_saving: World, undisturbed: Outcome, sign: signal.Signals, times: int, pause: float
+    lasting: World, undisturbed: Outcome, sign: signal.Signals, times: int, pause: float
 ) -> None:
-    world = rarely_saving
+    world = lasting
     worker = world.start_worker()
-    job_id = world.accept(epochs=3)
+    job_id = world.accept()
     world.until("a first epoch", lambda: world.job(job_id).epochs)
     world.note("signal to the group", sign.name)
     signal_group(worker, sign, times, pause)

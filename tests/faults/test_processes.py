@@ -51,7 +51,7 @@ def test_a_run_continues_when_its_whole_worker_is_killed(world: World, undisturb
         os.killpg(worker.pid, signal.SIGKILL)
     else:
         world.kill(worker.pid)
-    world.until("its training process ends", lambda: not is_alive(trainer), 5)
+    world.until("its training process ends", lambda: not is_alive(trainer), 2 * RECOVERY_SECONDS)
     assert world.until_running(job_id) != trainer
     assert world.until_ended(job_id).status == JobStatus.SUCCEEDED
     check(world, [job_id], undisturbed)
@@ -151,23 +151,23 @@ def test_an_idle_training_process_that_is_stopped_is_replaced(world: World, undi
 
 @pytest.mark.parametrize("sign", [signal.SIGTERM, *(pytest.param(s, marks=pytest.mark.long) for s in OTHER_SIGNALS)])
 def test_a_signal_to_the_whole_group_hands_the_job_back(
-    world: World, undisturbed: Outcome, sign: signal.Signals
+    lasting_world: World, undisturbed: Outcome, sign: signal.Signals
 ) -> None:
     """As systemd, Ctrl-C and a closed terminal send it: no worker counts as lost."""
-    job_id = world.accept()
-    world.until_running(job_id)
-    world.until("progress", lambda: world.saved(job_id))
-    worker = world.workers[-1]
-    world.note("signal to the group", sign.name)
+    job_id = lasting_world.accept()
+    lasting_world.until_running(job_id)
+    lasting_world.until("progress", lambda: lasting_world.saved(job_id))
+    worker = lasting_world.workers[-1]
+    lasting_world.note("signal to the group", sign.name)
     os.killpg(worker.pid, sign)
     assert worker.wait(25 * PACE) == 0
-    assert world.job(job_id).status in (JobStatus.QUEUED, JobStatus.SUCCEEDED), world.story()
-    with world.redis.client() as client:
+    assert lasting_world.job(job_id).status in (JobStatus.QUEUED, JobStatus.SUCCEEDED), lasting_world.story()
+    with lasting_world.redis.client() as client:
         assert client.hget(f"acgan:job:{job_id}", "lost") is None
-    world.start_worker()
-    assert world.until_ended(job_id).status == JobStatus.SUCCEEDED
-    assert "was lost" not in world.log.read_text()
-    check(world, [job_id], undisturbed)
+    lasting_world.start_worker()
+    assert lasting_world.until_ended(job_id).status == JobStatus.SUCCEEDED
+    assert "was lost" not in lasting_world.log.read_text()
+    check(lasting_world, [job_id], undisturbed)
 
 
 @pytest.mark.long
@@ -212,26 +212,28 @@ def test_a_worker_that_shuts_down_saves_the_state_and_hands_its_job_back(
 
 
 @pytest.mark.long
-def test_a_job_that_kills_every_worker_fails_and_the_next_one_runs(world: World, undisturbed: Outcome) -> None:
-    poison = world.accept()
-    healthy = world.accept(epochs=1)
+def test_a_job_that_kills_every_worker_fails_and_the_next_one_runs(lasting_world: World, undisturbed: Outcome) -> None:
+    poison = lasting_world.accept()
+    healthy = lasting_world.accept(epochs=1)
     deaths = []
-    while world.job(poison).status != JobStatus.FAILED:
-        pid = world.until(
-            "a worker claims it", lambda: world.trainer(poison) or world.ended(poison), 2 * RECOVERY_SECONDS
+    while lasting_world.job(poison).status != JobStatus.FAILED:
+        pid = lasting_world.until(
+            "a worker claims it",
+            lambda: lasting_world.trainer(poison) or lasting_world.ended(poison),
+            2 * RECOVERY_SECONDS,
         )
         if pid == -1:
             break
         if pid not in deaths and parent(pid):
-            world.kill(pid)
+            lasting_world.kill(pid)
             deaths.append(pid)
     assert len(deaths) == 3
-    assert "3 workers in a row" in str(world.job(poison).error)
-    assert world.until_ended(healthy).status == JobStatus.SUCCEEDED
-    check(world, [healthy], undisturbed)
-    world.ask(lambda jobs: jobs.resume(poison))
-    assert world.until_ended(poison).status == JobStatus.SUCCEEDED
-    check(world, [poison, healthy], undisturbed)
+    assert "3 workers in a row" in str(lasting_world.job(poison).error)
+    assert lasting_world.until_ended(healthy).status == JobStatus.SUCCEEDED
+    check(lasting_world, [healthy], undisturbed)
+    lasting_world.ask(lambda jobs: jobs.resume(poison))
+    assert lasting_world.until_ended(poison).status == JobStatus.SUCCEEDED
+    check(lasting_world, [poison, healthy], undisturbed)
 
 
 @pytest.mark.long
@@ -246,7 +248,7 @@ def test_a_running_job_is_cancelled_and_resumed(world: World, undisturbed: Outco
             break
         with contextlib.suppress(InvalidTransition):
             world.ask(lambda jobs: jobs.cancel(job_id))
-        job = world.until_ended(job_id, 10)
+        job = world.until_ended(job_id, 60)
         assert job.status in (JobStatus.CANCELLED, JobStatus.SUCCEEDED)
         if job.status == JobStatus.SUCCEEDED:
             break
@@ -285,5 +287,5 @@ def cancel_about_the_end(world: World, job_id: str, moments: random.Random, late
     world.pause(moments.uniform(0, 0.2 if late else 1.5))
     with contextlib.suppress(InvalidTransition):
         world.ask(lambda jobs: jobs.cancel(job_id))
-    world.until_ended(job_id, 10)
+    world.until_ended(job_id, 60)
     return trainer

@@ -50,17 +50,17 @@ def test_a_worker_that_shuts_down_while_redis_is_down_loses_nothing(world: World
 
 
 @pytest.mark.long
-def test_jobs_run_after_the_brokers_keys_are_erased(world: World, undisturbed: Outcome) -> None:
+def test_jobs_run_after_the_brokers_keys_are_erased(lasting_world: World, undisturbed: Outcome) -> None:
     """Ten jobs have no message any more; only the reconciler notifies workers."""
-    jobs = [world.accept(epochs=1, train_examples=8) for _ in range(10)]
-    world.until_running(jobs[0])
-    with world.redis.client() as client:
+    jobs = [lasting_world.accept(epochs=1, train_examples=8) for _ in range(10)]
+    lasting_world.until_running(jobs[0])
+    with lasting_world.redis.client() as client:
         keys: list[str] = client.keys("acgan:celery:*")
         client.delete(*keys)
-        world.note("erased", keys)
+        lasting_world.note("erased", keys)
     for job_id in jobs:
-        assert world.until_ended(job_id).status == JobStatus.SUCCEEDED
-    assert not any("lost" in line for line in world.log.read_text().splitlines())
+        assert lasting_world.until_ended(job_id).status == JobStatus.SUCCEEDED
+    assert not any("lost" in line for line in lasting_world.log.read_text().splitlines())
 
 
 @pytest.mark.long

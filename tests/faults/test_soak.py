@@ -74,7 +74,7 @@ def test_the_clock_of_redis_can_be_set_while_it_runs(tmp_path: Path) -> None:
             before = client.time()[0]
             for offset, least, most in (("+10y", 9 * 365 * 86400, 11 * 365 * 86400), ("+0", 0, 60)):
                 server.set_clock(offset)
-                deadline = time.monotonic() + 5
+                deadline = time.monotonic() + 60
                 while not least <= client.time()[0] - before <= most:  # the server reads it in its next round
                     assert time.monotonic() < deadline, offset
                     time.sleep(0.05)

@@ -159,7 +159,7 @@ def test_a_worker_that_stops_hands_its_import_back(large: World, many: bytes) ->
         assert large.workers[0].wait(RECOVERY_SECONDS) == 0
         job = large.job(job_id)
         assert (job.status, job.trouble) == (JobStatus.QUEUED, "no worker is available: start one")
-        large.until("its processes end", lambda: not processes_of_session(child), 2)
+        large.until("its processes end", lambda: not processes_of_session(child), RECOVERY_SECONDS)
         large.start_worker()
         assert large.until_ended(job_id).status == JobStatus.SUCCEEDED
     finally:
@@ -279,6 +279,7 @@ def test_two_hosts_train_on_data_that_one_of_them_was_given(tmp_path: Path, endp
                 assert world.until_ended(job_id).status == JobStatus.SUCCEEDED
                 world.within = made.within("two")
                 other = world.start_worker(second)
+                world.until("both are ready", lambda: world.log.read_text().count(" ready.") == 2)
                 whole = {"dataset": "letters@1", "epochs": 2, "train_examples": None, "test_examples": None}
                 runs = [world.accept(**whole, seed=seed) for seed in range(6)]
                 ended = [world.until_ended(run) for run in runs]
