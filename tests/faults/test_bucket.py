@@ -35,7 +35,7 @@ OTHERS = [pytest.param(how, marks=pytest.mark.bucket) for how in ("hang", "gone"
 def test_a_bucket_that_is_away_delays_a_run_and_harms_nothing(
     world: World, endpoint: Endpoint, undisturbed: Outcome, how: str
 ) -> None:
-    job_id = world.accept()
+    job_id = world.accept(epochs=4)
     world.until("a first epoch", lambda: world.job(job_id).epochs)
     with away(endpoint, how):
         world.note("the bucket is away")
@@ -53,7 +53,7 @@ def test_a_bucket_that_is_away_delays_a_run_and_harms_nothing(
 def test_a_job_whose_bucket_is_away_can_be_cancelled_and_resumed(
     world: World, endpoint: Endpoint, undisturbed: Outcome, how: str
 ) -> None:
-    job_id = world.accept()
+    job_id = world.accept(epochs=4)
     world.until("a first epoch", lambda: world.job(job_id).epochs)
     with away(endpoint, how):
         world.until("the record has a trouble", lambda: world.job(job_id).trouble)
@@ -110,7 +110,7 @@ def test_a_request_of_a_killed_process_that_arrives_after_another_has_the_job_ch
     world: World, endpoint: Endpoint, undisturbed: Outcome, part: str
 ) -> None:
     """A network may deliver a request after its sender has died."""
-    job_id = world.accept()
+    job_id = world.accept(epochs=4)
     world.until("a first epoch", lambda: world.job(job_id).epochs)
     with endpoint.fault("hold", "PUT", part, times=1) as fault:
         world.until("the request was sent", fault.began.is_set)

@@ -40,7 +40,7 @@ def cramped(tmp_path: Path, small_disk: Path) -> Iterator[World]:
 
 
 def test_a_full_disk_delays_a_run_and_harms_nothing(cramped: World, small_disk: Path, undisturbed: Outcome) -> None:
-    job_id = cramped.accept()
+    job_id = cramped.accept(epochs=4)
     cramped.until("a first epoch", lambda: cramped.job(job_id).epochs)
     filler = small_disk / "filler"
     with filler.open("wb") as file:

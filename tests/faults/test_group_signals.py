@@ -49,7 +49,7 @@ def test_a_signal_to_the_group_saves_the_state_and_hands_the_job_back(
 ) -> None:
     world = lasting
     worker = world.start_worker()
-    job_id = world.accept()
+    job_id = world.accept(epochs=4)
     world.until("a first epoch", lambda: world.job(job_id).epochs)
     world.note("signal to the group", sign.name)
     signal_group(worker, sign, times, pause)

@@ -2,7 +2,7 @@
 
 import asyncio
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import redis
@@ -36,7 +36,7 @@ def let_backoff_pass(consumer: JobConsumer) -> list[float]:
 
 
 def clock_of_redis(consumer: JobConsumer) -> float:
-    seconds, microseconds = cast(tuple[int, int], consumer.redis.time())
+    seconds, microseconds = consumer.redis.time()
     return seconds + microseconds / 1e6
 
 
