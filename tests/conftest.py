@@ -102,6 +102,7 @@ class RunningRedis:
     """A real server that tests may stop, kill and start again; its data stays."""
 
     stdout: int = subprocess.DEVNULL
+    options: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, stdout: int = subprocess.DEVNULL, options: tuple[str, ...] = ()) -> None:
         self.server: EmbeddedRedis = prepare(folder)
