@@ -2,9 +2,10 @@
 
 python -m benchmarks.candidates --out DIR [--only NAME ...] [--seeds 1 2 3] [--epochs 5] [--minutes M]
 
-Each candidate is trained alone, for each seed, with the rate falling as in `sharp`. The averaged generator is measured.
-The state of each epoch is kept in DIR, so that another call continues. `results.jsonl` has a row for each run; the call
-prints the table of all rows as Markdown. MNIST is found as in `acgan train` (ACGAN_DATA_DIR).
+Each candidate is trained for each seed, with the rate falling as in `sharp`. "A + B" has the changes of A and of B. The
+averaged generator is measured. The state of each epoch is kept in DIR, so that another call continues. `results.jsonl`
+has a row for each run; the call prints the table of all rows as Markdown. MNIST is found as in `acgan train`
+(ACGAN_DATA_DIR).
 """
 
 import argparse
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor
 
 from app.settings import AppSettings
-from benchmarks.candidates.changes import CANDIDATES, Candidate
+from benchmarks.candidates.changes import CANDIDATES, Candidate, candidate
 from models.config import TrainingConfig
 from models.data.dataset import Dataset, load_dataset
 from models.evaluation.evaluator import SEED, TAUGHT_SEED, EvaluationBudget, Evaluator
@@ -30,6 +31,7 @@ from models.evaluation.judge import find_judge
 from models.networks.acgan import Generator
 from models.sampling.sampler import SampleRange, to_pixels
 from models.torch_device import describe, find_device
+from models.training.losses import TWO_SIDED
 from models.training.recipes import RECIPES
 from models.training.trainer import Trainer
 
@@ -39,15 +41,15 @@ COLUMNS = ("GAN-train", "variety, mean", "variety, least", "Frechet", "labels", 
 
 
 @contextmanager
-def changed(candidate: Candidate) -> Iterator[None]:
-    """Let a trainer of `sharp` have the candidate's change."""
-    recipe = RECIPES["sharp"]._replace(**candidate.recipe)
+def changed(by: Candidate) -> Iterator[None]:
+    """Let a trainer of `sharp` have the candidate's changes."""
+    recipe = RECIPES["sharp"]._replace(**by.recipe)
     with ExitStack() as stack:
         stack.enter_context(mock.patch.dict(RECIPES, {"sharp": recipe}))
-        stack.enter_context(mock.patch("models.training.iteration.TWO_SIDED", candidate.objectives))
+        stack.enter_context(mock.patch("models.training.iteration.TWO_SIDED", TWO_SIDED._replace(**by.objectives)))
         for name in ("Iteration", "FusedIteration"):
-            stack.enter_context(mock.patch(f"models.training.trainer.{name}", candidate.iteration))
-        stack.enter_context(mock.patch("models.training.iteration.Generator", candidate.generator))
+            stack.enter_context(mock.patch(f"models.training.trainer.{name}", by.iteration))
+        stack.enter_context(mock.patch("models.training.iteration.Generator", by.generator))
         yield
 
 
@@ -64,7 +66,7 @@ class Run:
 
     def train(self, until: float) -> Trainer:
         """Train the remaining epochs. Raises Ended after `until`, on the monotonic clock; finished epochs are kept."""
-        with changed(CANDIDATES[self.name]):
+        with changed(candidate(self.name)):
             trainer = Trainer(self.config, self.dataset, self.device)
             self.seconds: list[float] = []
             if self.state.exists():
@@ -134,7 +136,7 @@ def draw(generator: Generator, n: int, seed: int, device: torch.device) -> tuple
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Return the mean of each candidate over its seeds, and in brackets the least and the largest value."""
     lines = [f"| candidate | seeds | {' | '.join(COLUMNS)} |", "|" + "---|" * (len(COLUMNS) + 2)]
-    for name in CANDIDATES:
+    for name in dict.fromkeys([*CANDIDATES, *(row["candidate"] for row in rows)]):
         runs = [row for row in rows if row["candidate"] == name]
         if runs:
             cells = [spread([run[column] for run in runs], column) for column in COLUMNS]
@@ -148,10 +150,19 @@ def spread(values: Sequence[float], column: str) -> str:
     return mean if len(values) == 1 else f"{mean} ({least} - {most})"
 
 
+def known(name: str) -> str:
+    """Return the name of a candidate, or of several in one. argparse shows the reason if it is none."""
+    try:
+        candidate(name)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return name
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--only", nargs="+", choices=list(CANDIDATES), default=list(CANDIDATES))
+    parser.add_argument("--only", nargs="+", type=known, default=list(CANDIDATES))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--minutes", type=float, default=float("inf"))
@@ -181,7 +192,7 @@ def main() -> None:
                 if any((row["candidate"], row["seed"], row["epochs"]) == (name, seed, given.epochs) for row in rows):
                     continue
                 run = Run(
-                    name, base.model_copy(update={**CANDIDATES[name].config, "seed": seed}), dataset, device, given.out
+                    name, base.model_copy(update={**candidate(name).config, "seed": seed}), dataset, device, given.out
                 )
                 row = run.measure(run.train(until), evaluator)
                 rows.append(row)

@@ -1,9 +1,10 @@
-"""The candidates: `sharp`, and `sharp` with one change.
+"""The candidates: `sharp`, and `sharp` with one change or several.
 
-A change replaces fields of the recipe or of the configuration, the objectives, the iteration, or the generator. The
+A change replaces fields of the recipe, of the configuration or of the objectives, the iteration, or the generator. The
 product's own code does everything else.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,9 +17,7 @@ from models.networks.acgan import Generator
 from models.training.ema import Average
 from models.training.iteration import Iteration
 from models.training.losses import (
-    TWO_SIDED,
     Objective,
-    Objectives,
     real_log_odds,
     real_or_fake,
     told_apart,
@@ -38,7 +37,7 @@ LONG_DECAY = 0.9995  # the average covers about the last 2,000 iterations
 class Candidate(NamedTuple):
     about: str
     recipe: dict[str, Any] = {}  # noqa: RUF012 - never changed
-    objectives: Objectives = TWO_SIDED
+    objectives: dict[str, Any] = {}  # noqa: RUF012 - never changed
     iteration: type[Iteration] = Iteration
     generator: Callable[..., Generator] = Generator
     config: dict[str, Any] = {}  # noqa: RUF012 - never changed
@@ -224,7 +223,7 @@ CANDIDATES = {
     "conditional norm": Candidate("class-conditional batch normalisation", generator=ConditionalNormGenerator),
     "long average": Candidate("an average over about 2,000 iterations", iteration=LongAverage),
     "covering": Candidate(
-        "a generator's objective closer to the forward KL divergence", objectives=TWO_SIDED._replace(generator=covering)
+        "a generator's objective closer to the forward KL divergence", objectives={"generator": covering}
     ),
     "small batches": Candidate("batches of 50 images: the number of steps doubles", config={"batch_size": 50}),
     "doubled rate": Candidate("twice the rate of both networks", {"lr_scale": 4.0}),
@@ -234,10 +233,34 @@ CANDIDATES = {
     "diversity": Candidate("a term for the distance of two images of a class", iteration=Diverse),
     "two rates": Candidate("a doubled rate of the discriminator", iteration=TwoRates),
     "smoothing": Candidate(
-        f"labels of the two-sided head smoothed by {SMOOTHING}", objectives=TWO_SIDED._replace(discriminator=smoothed)
+        f"labels of the two-sided head smoothed by {SMOOTHING}", objectives={"discriminator": smoothed}
     ),
-    "class head only": Candidate(
-        "no realness term in the generator's step", objectives=TWO_SIDED._replace(generator=only_class)
-    ),
+    "class head only": Candidate("no realness term in the generator's step", objectives={"generator": only_class}),
     "doubled fakes": Candidate("two batches of fakes in a generator step", {"generator_batches": 2}),
 }
+
+
+def candidate(name: str) -> Candidate:
+    """Return a candidate, or several in one: `small batches + covering` has both changes.
+
+    Raises ValueError if a name is unknown, or if two candidates change the same thing.
+    """
+    names = name.split(" + ")
+    if unknown := [each for each in names if each not in CANDIDATES]:
+        raise ValueError(f"{unknown[0]!r} is no candidate: choose from {', '.join(CANDIDATES)}")
+    return functools.reduce(_together, (CANDIDATES[each] for each in names))
+
+
+def _together(first: Candidate, second: Candidate) -> Candidate:
+    fields: dict[str, Any] = {}
+    for field in ("recipe", "objectives", "config"):
+        changes = getattr(first, field), getattr(second, field)
+        if changes[0].keys() & changes[1].keys():
+            raise ValueError(f"both change the {field}: {first.about}; {second.about}")
+        fields[field] = changes[0] | changes[1]
+    for field, unchanged in (("iteration", Iteration), ("generator", Generator)):
+        kinds = {getattr(first, field), getattr(second, field)} - {unchanged}
+        if len(kinds) > 1:
+            raise ValueError(f"both change the {field}: {first.about}; {second.about}")
+        fields[field] = kinds.pop() if kinds else unchanged
+    return Candidate(f"{first.about}; {second.about}", **fields)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks.candidates.__main__ import Run
-from benchmarks.candidates.changes import BACKGROUND, CANDIDATES, TRANSLATION, translate
+from benchmarks.candidates.changes import BACKGROUND, CANDIDATES, TRANSLATION, candidate, translate
 from models.config import TrainingConfig
 from models.data.dataset import Dataset, load_dataset, to_unit_range
 from models.evaluation.evaluator import EvaluationBudget, Evaluator
@@ -52,6 +52,18 @@ def test_a_run_continues_with_the_same_figures(tmp_path: Path) -> None:
     (first,), (second,) = results(tmp_path / "a"), results(tmp_path / "b")
     assert {**first, "s per epoch": 0} == {**second, "s per epoch": 0}
     assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_several_candidates_in_one_have_the_changes_of_each(tmp_path: Path) -> None:
+    names = ["small batches", "flatness 0.03", "covering", "smoothing", "two rates"]
+    together, alone = candidate(" + ".join(names)), [candidate(name) for name in names]
+    for field in ("recipe", "config", "objectives"):
+        assert getattr(together, field) == {key: value for each in alone for key, value in getattr(each, field).items()}
+    assert together.iteration is alone[-1].iteration
+    for name in ("covering + class head only", "two rates + late batches", "covering + nothing"):
+        with pytest.raises(ValueError, match=r"both change the (objectives|iteration)|'nothing' is no candidate"):
+            candidate(name)
+    assert "| small batches + covering | 1 |" in run(tmp_path, "--only", "small batches + covering")
 
 
 def test_translation_moves_each_image_by_its_offset() -> None:

@@ -177,7 +177,7 @@ def test_a_slow_client_may_take_longer_than_other_requests(impatient: Api) -> No
     for _ in range(5):
         longest[0] = 0.0
         reply = send_raw(impatient.address, slowly(), seconds=60)
-        if longest[0] < STALL / 2:  # else this process was not run for so long that the upload may have ended
+        if longest[0] < STALL / 2:  # else this process paused, and the upload may have ended
             break
     assert reply.statuses == [200], reply.data
 

@@ -81,7 +81,7 @@ def use(address: str) -> tuple[float, set[bytes]]:
 def test_a_connection_in_use_has_no_maximum_age(short_timeouts: str) -> None:
     for _ in range(5):
         longest, answers = use(short_timeouts)
-        if longest < 0.5:  # else this process was not run for so long that the server may have closed the connection
+        if longest < 0.5:  # else this process paused, and the server may have closed the connection
             break
     assert answers == {b"HTTP/1.1 200"}
 
