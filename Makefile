@@ -4,6 +4,7 @@ PYTHON ?= python3
 # If it is not set and uv is on PATH, uv chooses the build of torch for this machine.
 TORCH_INDEX ?=
 UV ?= $(shell command -v uv)
+NPM ?= $(shell command -v npm)
 SYSTEM ?= $(shell uname -sm)
 GPU ?= $(wildcard /dev/nvidiactl /dev/dxg)
 # If set (`.ci/run`), packages must have the hashes of requirements-dev.lock; torch is not locked.
@@ -79,7 +80,6 @@ lint: .venv/.dev
 
 # spectral and redocly check the OpenAPI document. They, and the generator of the TypeScript client for the integration
 # tests, are npm packages, in the exact versions of tests/openapi_tools/package-lock.json.
-NPM ?= $(shell command -v npm)
 NODE_BIN := .openapi-tools/node_modules/.bin
 lint-openapi: .venv/.dev $(if $(NPM),.openapi-tools/.installed)
 ifeq ($(NPM),)

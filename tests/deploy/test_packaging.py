@@ -109,3 +109,16 @@ def test_make_chooses_a_build_of_torch_or_warns_before_the_download(machine: lis
     assert len(torch) == (0 if command is None else 1)
     assert command is None or command in torch[0]
     assert "--quiet" not in lines[install]
+
+
+def test_make_knows_a_variable_before_a_rule_requires_it() -> None:
+    """make reads what a rule requires when it reads the rule, and takes a variable of a later line for empty."""
+    known, required = set[str](), set[str]()
+    for line in (ROOT / "Makefile").read_text().splitlines():
+        if assigned := re.match(r"([A-Z_]+) *[:?]?=", line):
+            known.add(assigned[1])
+        elif rule := re.match(r"[\w./ -]+:(.*)", line):
+            names = set(re.findall(r"\$\(([A-Z_]+)\)", rule[1]))
+            assert names <= known, line
+            required |= names
+    assert {"NPM", "LONG"} <= required
