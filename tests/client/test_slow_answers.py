@@ -72,7 +72,7 @@ def test_the_head_of_a_response_has_a_time_limit(
         began = time.monotonic()
         with pytest.raises(Unreachable) as refused:
             way(server.url)
-        assert time.monotonic() - began < 30  # it would never end
+        assert time.monotonic() - began < 10
     assert str(refused.value).isprintable()
 
 
@@ -95,7 +95,7 @@ def test_a_proxy_that_never_answers_a_connect_request_has_a_time_limit(monkeypat
         began = time.monotonic()
         with pytest.raises(Unreachable):
             ask("https://service.example")
-        assert time.monotonic() - began < 30  # it would never end
+        assert time.monotonic() - began < 10
         assert proxy.requests[0].startswith("CONNECT service.example:443")
 
 

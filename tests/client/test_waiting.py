@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -73,25 +73,17 @@ def test_wait_for_a_data_set_returns_the_data_set(service: Client) -> None:
 
 
 def test_wait_ends_after_its_time_limit(service: Client, address: str) -> None:
-    async def wait(job_id: str, seconds: float) -> None:
+    async def wait(job_id: str) -> None:
         async with AsyncClient(address) as client:
-            await client.wait(job_id, timeout_seconds=seconds)
+            await client.wait(job_id, timeout_seconds=0.3)
 
     waiting = service.train()
-    ways: list[Callable[[float], object]] = [
-        lambda seconds: service.wait(waiting, timeout_seconds=seconds),
-        lambda seconds: asyncio.run(wait(waiting.id, seconds)),
-    ]
-    for way in ways:
-        for seconds in (0.3, 3.0, 15.0):
-            began = time.monotonic()
-            with pytest.raises(WaitTimeout, match="its status is") as late:
-                way(seconds)
-            assert isinstance(late.value, TimeoutError)
-            assert time.monotonic() - began < seconds + 15
-            if "its status is not known" not in str(late.value):  # else the first response took as long
-                break
-        assert "its status is queued" in str(late.value)
+    for way in (lambda: service.wait(waiting, timeout_seconds=0.3), lambda: asyncio.run(wait(waiting.id))):
+        began = time.monotonic()
+        with pytest.raises(WaitTimeout, match="its status is queued") as late:
+            way()
+        assert isinstance(late.value, TimeoutError)
+        assert time.monotonic() - began < 5
     assert service.job(waiting).status == JobStatus.QUEUED
 
 
@@ -169,7 +161,7 @@ def test_a_call_has_a_time_limit_of_its_own() -> None:
             began = time.monotonic()
             with pytest.raises(Unreachable, match="in time"):
                 way()
-            assert time.monotonic() - began < 20  # without the limit, 600
+            assert time.monotonic() - began < 5
 
 
 def test_a_status_of_a_newer_service_is_kept() -> None:

@@ -36,7 +36,7 @@ def world(tmp_path: Path, place: Endpoint | None) -> Iterator[World]:
 def test_requests_in_progress_when_the_api_shuts_down_are_answered(api: Api) -> None:
     outcomes = outcomes_of_requests_in_flight(api, 100, lambda: api.process.send_signal(signal.SIGTERM))
     assert outcomes == {"200": 100}
-    assert api.process.wait(60) in (0, -signal.SIGTERM)
+    assert api.process.wait(10) in (0, -signal.SIGTERM)
 
 
 @pytest.mark.long
@@ -138,15 +138,12 @@ def test_a_burst_is_limited_and_every_accepted_job_exists(world: World, api: Api
 
 def test_while_redis_is_down_the_api_reports_it_at_once_and_draws(world: World, api: Api) -> None:
     world.redis.kill()
-    seconds: list[float] = []
-    with httpx2.Client(base_url=api.url, timeout=60) as client:
-        for _ in range(5):
-            begun = time.monotonic()
-            answer = client.post("/train", json=TINY)
-            seconds.append(time.monotonic() - begun)
-            assert answer.status_code == 503
-            assert int(answer.headers["Retry-After"]) > 0
-            assert client.get("/digits/3?n=4").status_code == 200
-        assert sorted(seconds)[2] < 2  # a machine that stops for a while delays one or two of them
-        world.redis.start()
-        world.until("jobs are accepted again", lambda: client.post("/train", json=TINY).status_code == 202)
+    for _ in range(5):
+        begun = time.monotonic()
+        answer = httpx2.post(f"{api.url}/train", json=TINY, timeout=10)
+        assert answer.status_code == 503
+        assert int(answer.headers["Retry-After"]) > 0
+        assert time.monotonic() - begun < 5
+        assert httpx2.get(f"{api.url}/digits/3?n=4", timeout=10).status_code == 200
+    world.redis.start()
+    world.until("jobs are accepted again", lambda: httpx2.post(f"{api.url}/train", json=TINY).status_code == 202, 15)

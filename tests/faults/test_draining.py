@@ -1,6 +1,5 @@
 """Replicas that shut down: not ready any more, still serving, and gone only when no client sends requests."""
 
-import contextlib
 import shutil
 import signal
 import time
@@ -36,38 +35,26 @@ def test_an_api_that_shuts_down_is_not_ready_and_still_serves(api: Api) -> None:
         assert client.get("/readyz").json()["draining"] is False
         asked = time.monotonic()
         api.process.send_signal(signal.SIGTERM)
-        while client.get("/readyz").headers.get("connection") != "close":  # every response announces it, soon
-            assert time.monotonic() < asked + SECONDS - 2
-            time.sleep(0.1)
-        rounds = 0
-        with contextlib.suppress(httpx2.TransportError):  # when it has ended, which the last line checks
-            while time.monotonic() < asked + SECONDS - 2:
-                ready = client.get("/readyz")
-                assert (ready.status_code, ready.json()["draining"]) == (503, True)
-                assert int(ready.headers["Retry-After"]) > 0
-                for answer in (client.get("/digits/7?n=4"), client.post("/train", json=TINY)):
-                    assert answer.status_code in (200, 202)
-                    assert answer.headers["connection"] == "close"
-                rounds += 1
-        assert rounds > 0
-        assert time.monotonic() > asked + SECONDS - 2
-        api.process.wait(60)
+        time.sleep(1.5)  # it may take this long until responses announce the end of the connection
+        while time.monotonic() < asked + SECONDS - 2:
+            ready = client.get("/readyz")
+            assert (ready.status_code, ready.json()["draining"]) == (503, True)
+            assert int(ready.headers["Retry-After"]) > 0
+            for answer in (client.get("/digits/7?n=4"), client.post("/train", json=TINY)):
+                assert answer.status_code in (200, 202)
+                assert answer.headers["connection"] == "close"
+        api.process.wait(30)
         assert time.monotonic() > asked + SECONDS
 
 
 @pytest.mark.parametrize("signs", [[signal.SIGINT], [signal.SIGTERM, signal.SIGTERM]], ids=["Ctrl-C", "asked twice"])
-def test_a_second_signal_or_ctrl_c_skips_the_wait(world: World, signs: list[signal.Signals]) -> None:
-    world.environment["ACGAN_DRAIN_SECONDS"] = str(SECONDS + 110)  # a busy machine takes some of it to shut down
-    api = Api(world)
-    with httpx2.Client(base_url=api.url, timeout=60) as client:
-        api.process.send_signal(signs[0])
-        if len(signs) > 1:
-            world.until("the first signal arrives", lambda: client.get("/readyz").json()["draining"])
-            api.process.send_signal(signs[1])
-    try:
-        api.process.wait(100)
-    finally:
-        api.end()
+def test_a_second_signal_or_ctrl_c_skips_the_wait(api: Api, signs: list[signal.Signals]) -> None:
+    asked = time.monotonic()
+    for sign in signs:
+        api.process.send_signal(sign)
+        time.sleep(0.5)
+    api.process.wait(30)
+    assert time.monotonic() < asked + SECONDS - 2
 
 
 @pytest.mark.faults
@@ -80,8 +67,7 @@ def test_restarting_replicas_in_turn_drops_no_request(world: World, tmp_path: Pa
         until_served(edge.url)
         with asking(edge.url, TINY, pause=0.3, read=3, order_with_a_key=2, order=2) as outcomes:
             for replica in replicas:
-                edge.until_all_serve()
-                time.sleep(3)
+                time.sleep(5)  # the other one is ready
                 replica.process.send_signal(signal.SIGTERM)
                 replica.process.wait(60)
                 replica.start()

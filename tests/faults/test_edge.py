@@ -158,7 +158,7 @@ def test_events_pass_through_as_they_happen(deployment: Deployment) -> None:
     began = time.monotonic()
     with httpx2.stream("GET", f"{deployment.edge.url}/jobs/{job}/events", timeout=30) as answer:
         assert next(line for line in answer.iter_lines() if line) == "event: job"
-    assert time.monotonic() - began < 14  # a ping, which would push it out of a buffer, follows after 15 s
+    assert time.monotonic() - began < 3
 
 
 def test_a_client_cannot_claim_another_address(deployment: Deployment) -> None:

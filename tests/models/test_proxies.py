@@ -168,7 +168,7 @@ def test_a_slow_download_ends_at_its_time_limit(tmp_path: Path) -> None:
         with sending(*pieces, pause=0.05) as url:
             with pytest.raises(DownloadFailed, match="longer than 1 s"):
                 download(url, tmp_path / "file", 10_000, seconds=1)
-            assert time.monotonic() - began < 30  # the whole file takes minutes
+            assert time.monotonic() - began < 5
 
 
 def test_a_download_that_is_too_large_ends(tmp_path: Path) -> None:

@@ -289,10 +289,10 @@ def test_a_file_with_external_or_unlimited_content_is_refused(
     with h5py.File(tmp_path / "x.hdf5", "w") as file:
         write_shapes(file, {**NO_NORM, "dense_1/bias": (3455,)}, "model")
         make(file, tmp_path)
-    started = time.process_time()  # other programs do not count
+    started = time.monotonic()
     with pytest.raises(KerasWeightsError, match=rf"x\.hdf5 .*{words}"):
         load_generator(tmp_path / "x.hdf5")
-    assert time.process_time() - started < 5
+    assert time.monotonic() - started < 5
 
 
 def test_a_shape_bomb_is_not_read(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_a_job_without_memory_fails_alone(tmp_path: Path, monkeypatch: pytest.Mo
         train(self, epoch, iteration)
 
     train = Trainer.step
-    with running_world(tmp_path, environment={"ACGAN_LEASE_SECONDS": "30"}) as world:
+    with running_world(tmp_path) as world:
         world.start_worker()
         other = world.accept(epochs=12)
         world.until_running(other, 60)
@@ -48,16 +48,14 @@ def test_a_job_without_memory_fails_alone(tmp_path: Path, monkeypatch: pytest.Mo
         assert job.status == JobStatus.FAILED
         assert re.match(SENTENCE.format(4), str(job.error))
         assert [epoch.epoch for epoch in job.epochs] == [1]
-        beside, end = world.job(other), job.ended_at
-        assert end
-        assert beside.ended_at is None or beside.ended_at > end, "the other job does not run at the same time"
+        assert world.job(other).status == JobStatus.RUNNING, "the other job does not run at the same time"
         assert all(trainer() is None for trainer in trainers), "the memory of the failed job is not free"
 
         monkeypatch.setattr(Trainer, "step", train)
         small = world.accept(epochs=1)
         run_next_job(settings)
         assert world.job(small).status == JobStatus.SUCCEEDED
-        assert world.until_ended(other, 200).status == JobStatus.SUCCEEDED
+        assert world.until_ended(other).status == JobStatus.SUCCEEDED
 
 
 def test_a_batch_larger_than_all_memory_is_explained() -> None:

@@ -168,8 +168,7 @@ def test_killing_a_training_process_loses_neither_counts_nor_the_port(worker: Wo
     worker.until("the lost worker is counted", lambda: worker.figures()["acgan_worker_processes_lost_total"] == 1)
     after = worker.figures()
     assert after["acgan_worker_iterations_total"] >= counted > before["acgan_worker_iterations_total"]
-    has_been_retaken = after["acgan_worker_jobs_taken_total"] == 3  # by now, on a slow machine
-    assert after["acgan_worker_images_per_second"] == 0 or has_been_retaken
+    assert after["acgan_worker_images_per_second"] == 0
     worker.until("another takes over", lambda: worker.figures()["acgan_worker_jobs_taken_total"] == 3)
     assert worker.figures()["acgan_worker_workers_lost_total"] == 1
     assert worker.figures()["acgan_worker_jobs_requeued_total"] == 1

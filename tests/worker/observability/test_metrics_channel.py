@@ -16,7 +16,6 @@ from app.server.embedded_redis import free_port
 from worker.observability import exporter, metrics
 from worker.observability.background_loops import Supervisor
 from worker.observability.metrics_channel import Line, Sender
-from worker.observability.metrics_server import CONNECTION_SECONDS
 
 ITERATIONS = "acgan_worker_iterations"
 
@@ -25,7 +24,7 @@ def figure(name: str = f"{ITERATIONS}_total", **labels: str) -> float:
     return metrics.REGISTRY.get_sample_value(name, labels) or 0
 
 
-def until(expected: float, seconds: float = 60) -> None:
+def until(expected: float, seconds: float = 10) -> None:
     deadline = time.monotonic() + seconds
     while figure() != expected:
         assert time.monotonic() < deadline, figure()
@@ -150,7 +149,7 @@ def test_a_channel_that_fails_is_restarted(line: Line, supervisor: Supervisor, m
 # The port.
 
 
-def ask(port: int, path: str = "/metrics", method: str = "GET", timeout: float = 30) -> tuple[int, str]:
+def ask(port: int, path: str = "/metrics", method: str = "GET", timeout: float = 10) -> tuple[int, str]:
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method)
     try:
         with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310
@@ -175,8 +174,8 @@ def test_slow_clients_delay_no_other(port: int) -> None:
         for connection in slow[::2]:
             connection.send(b"GET /metrics HTTP/1.1\r\nX-Slow: ")
         began = time.monotonic()
-        assert ask(port, timeout=CONNECTION_SECONDS)[0] == 200
-        assert time.monotonic() - began < CONNECTION_SECONDS - 1  # after that the slow ones are cut off
+        assert ask(port)[0] == 200
+        assert time.monotonic() - began < 5
         assert threading.active_count() < 110
     finally:
         for connection in slow:

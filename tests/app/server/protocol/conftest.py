@@ -14,7 +14,7 @@ from tests.models.registry.test_store import OLD
 from tests.support.raw_http import Received
 from tests.support.serving import serving
 
-LENIENT = 8.0  # tolerance in seconds for a busy machine: with the one of the limits, below the default of ten
+LENIENT = 3.0  # tolerance in seconds for a busy machine
 
 
 @pytest.fixture(scope="package")

@@ -123,8 +123,7 @@ def test_an_upgrade_to_another_protocol_is_declined(address: str) -> None:
                 assert connection.recv(65536).startswith(b"HTTP/1.1 200")
 
 
-def endless(kind: str, sent: list[int]) -> Iterator[bytes]:
-    """Send for eight seconds, which is less than the time limit of a request. The sizes are added to `sent`."""
+def endless(kind: str) -> Iterator[bytes]:
     yield POST + b"Transfer-Encoding: chunked\r\n\r\n"
     if kind == "trailers":
         yield b"0\r\n"
@@ -136,16 +135,15 @@ def endless(kind: str, sent: list[int]) -> Iterator[bytes]:
     deadline = time.monotonic() + 8
     while time.monotonic() < deadline:
         yield pieces[kind]
-        sent.append(len(pieces[kind]))
 
 
 @pytest.mark.parametrize("kind", ["body", "extension", "trailers"])
 def test_an_endless_request_is_cut_off(address: str, kind: str) -> None:
-    sent = list[int]()
-    reply = send_raw(address, endless(kind, sent))
+    began = time.monotonic()
+    reply = send_raw(address, endless(kind))
     assert reply.closed
     assert reply.statuses in ([413], [431], [])  # the connection is cut while it still sends
-    assert sum(sent) < 16_000_000  # what fits between client and server; in eight seconds many times as much is sent
+    assert time.monotonic() - began < 7
     still_answers(address)
 
 
