@@ -1,6 +1,6 @@
 """The one table of hyperparameters, with the defaults of the original Keras script. Free of torch."""
 
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -29,6 +29,12 @@ def as_integer(value: object) -> object:
 WHOLE = BeforeValidator(as_integer)
 
 
+def without_default(schema: dict[str, Any]) -> None:
+    """Give the default of each recipe instead of one: a generated client may send what the schema calls the default."""
+    del schema["default"]
+    schema["x-default-of-recipe"] = {name: recipe.batch_size for name, recipe in RECIPES.items()}
+
+
 class TrainingConfig(BaseModel):
     """Settings of one run. An empty body is the original recipe."""
 
@@ -42,7 +48,11 @@ class TrainingConfig(BaseModel):
         100, description="Passes over the training images. Digits are readable after about 5, good after about 15."
     )
     batch_size: Annotated[int, Field(ge=2, le=1000), WHOLE] = Field(
-        100, description="Real images per iteration; the generator step draws twice as many fakes."
+        100,
+        description="Real images per iteration. The default depends on the recipe: "
+        + ", ".join(f"{recipe.batch_size} with `{name}`" for name, recipe in RECIPES.items())
+        + ".",
+        json_schema_extra=without_default,
     )
     latent_size: Annotated[int, Field(ge=1, le=1000), WHOLE] = Field(
         100, description="Length of the noise vector z, uniform in [-1, 1]."
@@ -77,6 +87,14 @@ class TrainingConfig(BaseModel):
     name: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
         None, description="A name for the run, shown beside the job."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def take_the_batch_size_of_the_recipe(cls, fields: Any) -> Any:
+        recipe = fields.get("recipe") if isinstance(fields, dict) else None
+        if not isinstance(recipe, str) or recipe not in RECIPES or "batch_size" in fields:
+            return fields
+        return fields | {"batch_size": RECIPES[recipe].batch_size}
 
     @model_validator(mode="after")
     def check_that_an_epoch_has_a_batch(self) -> Self:

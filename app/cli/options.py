@@ -74,11 +74,17 @@ def option(field: str, values: Iterable[str] = ()) -> Any:
     """Return an option with the description and default of a hyperparameter."""
     described = TrainingConfig.model_fields[field]
     default = "all" if described.default is None else described.default
+    note = "" if field == "batch_size" else f" (default: {default})"  # its description gives that of each recipe
     completion = one_of(*values) if values else None
-    return typer.Option(help=f"{described.description} (default: {default})", autocompletion=completion)
+    return typer.Option(help=f"{described.description}{note}", autocompletion=completion)
 
 
-TRAINING_DATA = " or ".join(f"`{name}`" for name in DATASETS)
+def listed(names: Iterable[str]) -> str:
+    *others, last = (f"`{name}`" for name in names)
+    return f"{', '.join(others)} or {last}"
+
+
+TRAINING_DATA, RECIPE_NAMES = listed(DATASETS), listed(RECIPES)
 
 Recipe = Annotated[str | None, option("recipe", RECIPES)]
 Epochs = Annotated[int | None, option("epochs")]

@@ -51,7 +51,7 @@ class Options(TypedDict, total=False):
 class TrainFields(Options, total=False):
     """The configuration of a run. What is omitted has the default of the service."""
 
-    recipe: Literal["seed", "sharp"]
+    recipe: Literal["seed", "sharp", "thorough"]
     epochs: int
     batch_size: int
     latent_size: int
@@ -116,7 +116,7 @@ class ImportFields(Options, total=False):
 
     name: str | None
     dataset: str
-    recipe: Literal["seed", "sharp"]
+    recipe: Literal["seed", "sharp", "thorough"]
 
 
 class TrainingDataFields(Options, total=False):

@@ -172,6 +172,12 @@ def test_an_empty_field_shows_its_default_and_an_estimate_uses_several_runs(
         expect(cost).to_contain_text("for 100 epochs of 60,000 images")
         page.get_by_text("More options").click()
         expect(page.get_by_label("Train examples")).to_have_accessible_description(re.compile("Empty means all"))
+        batch = page.get_by_label("Batch size")
+        for name, size in (("thorough", "50"), ("sharp", "100")):  # the default of the recipe
+            page.get_by_label("Recipe").select_option(name)
+            expect(batch).to_have_value("")
+            expect(batch).to_have_attribute("placeholder", size)
+            expect(batch).to_have_accessible_description(re.compile(rf"Empty means {size}\.$"))
         page.get_by_role("button", name="Start the run").click()
         page.wait_for_url("**/#/runs/**")
         assert page.request.get(f"/jobs/{page.url.rpartition('/')[2]}").json()["config"]["epochs"] == 100

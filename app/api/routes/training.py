@@ -43,6 +43,7 @@ EXAMPLES = {
     "the original recipe": {"value": {}},
     "good digits soonest": {"value": {"recipe": "sharp", "epochs": 5}},
     "digits that vary like real ones": {"value": {"recipe": "sharp", "epochs": 15}},
+    "the best digits": {"value": {"recipe": "thorough", "epochs": 30}},
     "a quick test": {"value": {"epochs": 2, "train_examples": 6000, "test_examples": 1000, "name": "first try"}},
     "without downloading MNIST": {"value": {"epochs": 2, "dataset": "printed", "train_examples": 6000}},
 }

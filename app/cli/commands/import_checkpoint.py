@@ -7,7 +7,7 @@ import typer
 
 from app.cli.completion import one_of
 from app.cli.display.output import print_record
-from app.cli.options import TRAINING_DATA, AsJson, Key, Url
+from app.cli.options import RECIPE_NAMES, TRAINING_DATA, AsJson, Key, Url
 from app.cli.service import service
 from models.data.catalog import DATASETS
 from models.training.recipes import RECIPES
@@ -21,7 +21,7 @@ def import_checkpoint(
         typer.Option(help=f"The training data of the generator: {TRAINING_DATA}.", autocompletion=one_of(*DATASETS)),
     ] = "mnist",
     recipe: Annotated[
-        str, typer.Option(help="The recipe that trained it: `seed` or `sharp`.", autocompletion=one_of(*RECIPES))
+        str, typer.Option(help=f"The recipe that trained it: {RECIPE_NAMES}.", autocompletion=one_of(*RECIPES))
     ] = "seed",
     as_json: AsJson = False,
     url: Url = None,

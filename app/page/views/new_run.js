@@ -44,8 +44,10 @@ export async function show(root, { query }, signal) {
     update();
   };
   const update = () => {
+    const recipe = byName.get("recipe").input.value;
+    for (const { showDefault } of fields) showDefault(recipe);
     for (const { button, value } of presetButtons) button.setAttribute("aria-pressed", fields.every(({ key, is }) => key === "name" || is(value[key])));
-    cost.replaceChildren(...(form.querySelector(":invalid") ? ["Some fields are invalid."] : estimate({ ...defaults(properties), ...body() }, recent.jobs, sizes)));
+    cost.replaceChildren(...(form.querySelector(":invalid") ? ["Some fields are invalid."] : estimate({ ...defaults(properties, recipe), ...body() }, recent.jobs, sizes)));
   };
   let presetName = ""; // given by a preset; a name that the user typed stays
   const preset = (values) => {
@@ -125,8 +127,13 @@ function suggested(jobs) {
   return { recipe: "sharp", epochs: paces.length && median(paces) >= FAST ? 15 : 5 };
 }
 
-function defaults(properties) {
-  return Object.fromEntries(Object.entries(properties).map(([key, schema]) => [key, schema.default]));
+function defaults(properties, recipe) {
+  return Object.fromEntries(Object.entries(properties).map(([key, schema]) => [key, byDefault(schema, recipe)]));
+}
+
+/** Return the default of a property. That of some properties depends on the recipe. */
+function byDefault(schema, recipe) {
+  return schema["x-default-of-recipe"]?.[recipe] ?? schema.default;
 }
 
 /** Create the form field of a schema property, with functions that read and write its value. */
@@ -135,7 +142,6 @@ export function field(key, schema, given) {
   const id = `field-${key}`;
   const common = { id, name: key, "aria-describedby": `${id}-about ${id}-wrong` };
   const initial = given ?? (schema.default === undefined ? "" : String(schema.default));
-  const fallback = schema.default ?? "all";
   let input;
   const choices = kind.enum ?? (key === "dataset" ? kind.examples : undefined);
   if (choices) {
@@ -145,19 +151,25 @@ export function field(key, schema, given) {
     input = h("input", { ...common, type: "text", maxlength: kind.maxLength, autocomplete: "off" });
   } else {
     const step = kind.type === "integer" ? 1 : "any";
-    input = h("input", { ...common, type: "number", step, min: kind.minimum ?? kind.exclusiveMinimum, max: kind.maximum, placeholder: fallback, inputmode: step === 1 ? "numeric" : "decimal" });
+    input = h("input", { ...common, type: "number", step, min: kind.minimum ?? kind.exclusiveMinimum, max: kind.maximum, inputmode: step === 1 ? "numeric" : "decimal" });
   }
   const empty = h("span"); // shows the default while the field is empty
-  const showDefault = () => { empty.textContent = input.type === "number" && input.value === "" && !input.validity.badInput ? ` Empty means ${fallback}.` : ""; };
+  let ofRecipe; // the recipe that is chosen
+  const showDefault = (recipe = ofRecipe) => {
+    ofRecipe = recipe;
+    if (input.type !== "number") return;
+    input.placeholder = byDefault(schema, recipe) ?? "all";
+    empty.textContent = input.value === "" && !input.validity.badInput ? ` Empty means ${input.placeholder}.` : "";
+  };
   input.value = initial;
-  input.addEventListener("input", showDefault);
+  input.addEventListener("input", () => showDefault());
   showDefault();
   const wrong = h("p", { class: "wrong", id: `${id}-wrong` });
   const label = key === "adam_lr" ? "Learning rate" : key === "adam_beta_1" ? "Adam's beta 1" : key[0].toUpperCase() + key.slice(1).replaceAll("_", " ");
   const element = h("div", { class: "field" }, h("label", { for: id }, label), input, h("p", { class: "hint", id: `${id}-about` }, prose(schema.description ?? ""), empty), wrong);
   const isDefault = () => (input.value === "" && !input.validity.badInput) || input.value === String(schema.default);
   return {
-    key, element, input,
+    key, element, input, showDefault,
     focus() {
       element.closest("details")?.setAttribute("open", "");
       input.focus();

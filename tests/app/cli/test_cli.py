@@ -111,7 +111,7 @@ def test_train_writes_the_files_of_the_original_script(tmp_path: Path, dataset_n
         (["digits", "7", "-o", "x.png", "--checkpoint", "README.md"], "README.md is not a safetensors file"),
         (["evaluate", "nonsense"], "ids look like"),
         (["evaluate", "--dataset", "cifar"], "kmnist, mnist, printed, printed_letters"),
-        (["train", "--recipe", "blunt"], "'seed' or 'sharp'"),
+        (["train", "--recipe", "blunt"], "'seed', 'sharp' or 'thorough'"),
         (["train", "--resume", "--out", "tests"], "tests/ holds no run to resume"),
         (["nonsense"], "No such command"),
     ],

@@ -88,7 +88,7 @@ def test_checkpoints_come_from_the_service_or_the_home_folder(
 @pytest.mark.parametrize(
     ("words", "values"),
     [
-        (["start", "--recipe", ""], ["seed", "sharp"]),
+        (["start", "--recipe", ""], ["seed", "sharp", "thorough"]),
         (["train", "--dataset", ""], list(DATASETS)),
         (["start", "--precision", "b"], ["bf16"]),
         (["order", "--layout", ""], ["mnist", "torchvision", "keras", "huggingface"]),

@@ -184,7 +184,7 @@ def test_following_survives_a_restart_and_ends_with_ctrl_c(settings: AppSettings
     [
         (["start", "--epochs", "0"], "error: --epochs should be at least 1"),
         (["start", "--train-examples", "50"], "error: train_examples is 50, less than one batch"),
-        (["start", "--recipe", "blunt"], "'seed' or 'sharp'"),
+        (["start", "--recipe", "blunt"], "'seed', 'sharp' or 'thorough'"),
         (["start", "--webhook", "https://hooks.example.com/"], "error: This service sends no webhooks"),
         (["order", "--webhook", "http://hooks.example.com/"], "--webhook should be an address such as https://"),
         (["follow", NOBODY], "see `acgan jobs`"),

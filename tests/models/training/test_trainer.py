@@ -7,6 +7,7 @@ from models.config import DatasetName, RecipeName, TrainingConfig
 from models.data.dataset import Dataset
 from models.records import EpochLosses, Loss, NonFiniteLoss, Progress, SplitLosses
 from models.training.randomness import Purpose, derive_seed
+from models.training.recipes import RECIPES
 from models.training.throughput import Throughput
 from models.training.trainer import Trainer
 from tests.conftest import NEEDS_BF16, small
@@ -184,6 +185,12 @@ def test_the_learning_rate_falls_over_the_second_half_of_a_sharp_run(
 
     assert rates("seed") == [1.0, 1.0, 1.0, 1.0]
     assert rates("sharp") == [2.0, 2.0, 2.0, 1.0]
+
+
+def test_thorough_is_sharp_with_half_the_batch_size() -> None:
+    sharp, thorough = RECIPES["sharp"], RECIPES["thorough"]
+    assert (sharp.batch_size, thorough.batch_size) == (100, 50)
+    assert thorough._replace(description=sharp.description, batch_size=100) == sharp
 
 
 def test_derived_seeds_never_collide() -> None:
