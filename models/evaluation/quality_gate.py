@@ -135,8 +135,9 @@ class QualityGate:
         )
 
     def intervals(self, quality: Quality) -> dict[str, float]:
-        """Return the ends of the 95 % intervals of the five figures that concern all classes, and `judged_per_class`.
+        """Return the ends of the 95 % intervals of all figures, and `judged_per_class`.
 
+        Those of `label_accuracy_0`, ... follow from `judged_per_class`, so they are not stored.
         An interval shows how much a figure varies with other digits of the same generator.
         """
         n = len(self.labels) // self.classes
@@ -153,6 +154,8 @@ class QualityGate:
             "variety_least": interval(quality.variety[least], varied[least].tolist()),
             "frechet_distance": frechet_interval(quality.frechet_distance, quality.features, self.real, groups, go_on),
         }
+        for label, value in enumerate(quality.variety):
+            ends[f"variety_{label}"] = interval(value, varied[label].tolist())
         found = {f"{name}_{end}": value for name, both in ends.items() for end, value in zip(ENDS, both, strict=True)}
         return {"judged_per_class": n, **{name: max(0.0, round(value, 4)) for name, value in found.items()}}
 

@@ -202,6 +202,12 @@ def test_figures_of_all_classes_have_intervals(assessor: QualityGate, good: Gene
     assert metrics["label_accuracy_worst_high"] - metrics["label_accuracy_worst_low"] > 0.1  # of 25 digits
     least = metrics["variety_least_high"] - metrics["variety_least_low"]
     assert least > metrics["variety_high"] - metrics["variety_low"] > 0  # of one class, whose digits are fewer
+    for label, value in enumerate(quality.variety):
+        low, high = metrics[f"variety_{label}_low"], metrics[f"variety_{label}_high"]
+        assert 0 <= low <= round(value, 4) <= high, label
+        assert high - low > metrics["variety_high"] - metrics["variety_low"], label  # of one class
+    lowest = min(range(10), key=lambda label: quality.variety[label])
+    assert metrics[f"variety_{lowest}_low"] == metrics["variety_least_low"]
     kept = [torch.arange(250) % 10 != group for group in range(10)]
     distances = [frechet(Moments.of(quality.features[these]), assessor.real) for these in kept]
     low, high = interval(quality.frechet_distance, distances)
