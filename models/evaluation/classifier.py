@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from models.config import NUM_CLASSES
 from models.data.dataset import to_unit_range
+from models.data.distortion import DISTORTIONS, warp
 from models.networks.cuda_graph import CudaGraphStep
 from models.networks.precision import autocast, settle_precision
 
@@ -119,7 +120,8 @@ class ClassifierTraining:
         order = torch.randperm(len(self.labels), generator=self.random)
         batches = [order.to(self.device).split(self.batch)]
         if self.augment:
-            distortions = [torch.rand(6, len(part), generator=self.random) * 2 - 1 for part in order.split(self.batch)]
+            sizes = [len(part) for part in order.split(self.batch)]
+            distortions = [torch.rand(DISTORTIONS, size, generator=self.random) * 2 - 1 for size in sizes]
             batches.append(torch.cat(distortions, 1).to(self.device).split(self.batch, 1))
         return list(zip(*batches, strict=True))
 
@@ -161,21 +163,6 @@ def initialize(classifier: Classifier, seed: int) -> None:
         for layer in classifier.modules():
             if isinstance(layer, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
                 layer.reset_parameters()
-
-
-def warp(images: Tensor, distortions: Tensor) -> Tensor:
-    """Rotate (15 degrees at most), scale and slant (by 0.15), and shift (by 2 pixels) images (n, 1, 28, 28).
-
-    The distortions (6, n) are in [-1, 1]: angle, scale across and down, slant, shift across and down.
-    """
-    angle, scale_x, scale_y, slant, x, y = distortions
-    angle, slant = angle * math.radians(15), slant * 0.15
-    cos, sin = torch.cos(angle), torch.sin(angle)
-    scale_x, scale_y = 1 + 0.15 * scale_x, 1 + 0.15 * scale_y
-    first = torch.stack((scale_x * cos, scale_y * (slant * cos - sin), x / 7), 1)
-    second = torch.stack((scale_x * sin, scale_y * (slant * sin + cos), y / 7), 1)
-    grid = F.affine_grid(torch.stack((first, second), 1), list(images.shape), align_corners=False)
-    return F.grid_sample(images + 1, grid, align_corners=False) - 1  # pixels from outside the image are background
 
 
 # ----------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from models.config import NUM_CLASSES, TrainingConfig
 from models.data.dataset import to_unit_range
+from models.data.distortion import distort
 from models.networks.acgan import Discriminator, Generator, initialize
 from models.networks.precision import SettledPrecision, autocast, to_channels_last
 from models.training.ema import Average
@@ -71,6 +72,8 @@ class Iteration:
     def __call__(self, pixels: Tensor, classes: Tensor) -> None:
         """Train both networks on real digits, uint8 (B, 28, 28), and their classes, uint8 (B,)."""
         images, labels, batch = to_unit_range(pixels), classes.long(), len(classes)
+        if self.recipe.distorted:
+            images = distort(images, self.recipe.distortion, self.recipe.distorted)
         self.discriminator_losses += self.discriminator_step(images, labels, *self.draw_latents(batch))
         self.generator_losses += self.generator_step(*self.draw_latents(self.recipe.generator_batches * batch))
         self.average.update()

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 
 from models.config import TrainingConfig
 from models.data.dataset import Dataset, load_dataset, to_unit_range
+from models.data.distortion import warp
 from models.evaluation import classifier, judge
-from models.evaluation.classifier import PEAK_LR, Classifier, ClassifierTraining, Role, accuracy, initialize, look, warp
+from models.evaluation.classifier import PEAK_LR, Classifier, ClassifierTraining, Role, accuracy, initialize, look
 from models.evaluation.judge import bundled_judge, find_judge, from_bytes, stored_judge, to_bytes, with_real
 from models.networks.precision import autocast, settle_precision
 

@@ -13,7 +13,7 @@ from tests.models.simulated_cuda.iteration import FAULTS, PRECISIONS
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler, which the simulated device needs")
 
-KERNELS = {"seed": 180, "sharp": 240}  # of one iteration, at most
+KERNELS = {"seed": 180, "sharp": 240, "thorough": 300}  # of one iteration, at most
 
 Results = dict[str, dict[str, Any]]
 

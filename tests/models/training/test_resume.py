@@ -94,7 +94,7 @@ def test_another_runs_state_is_refused(dataset_name: DatasetName, dataset: Datas
     with pytest.raises(InvalidState, match="another recipe"):
         Trainer(small(dataset_name, seed=2), dataset, CPU).load_state(state)
     thorough = Trainer(small(dataset_name, recipe="thorough"), dataset, CPU).state()
-    with pytest.raises(InvalidState, match="another recipe"):  # although both compute the same
+    with pytest.raises(InvalidState, match="another recipe"):
         Trainer(small(dataset_name, recipe="sharp"), dataset, CPU).load_state(thorough)
     other = Dataset(dataset_name, 255 - dataset.train_images, *list(vars(dataset).values())[2:5])
     with pytest.raises(InvalidState, match="other data"):

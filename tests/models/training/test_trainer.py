@@ -187,10 +187,11 @@ def test_the_learning_rate_falls_over_the_second_half_of_a_sharp_run(
     assert rates("sharp") == [2.0, 2.0, 2.0, 1.0]
 
 
-def test_thorough_is_sharp_with_half_the_batch_size() -> None:
+def test_thorough_is_sharp_with_half_the_batch_size_and_distorted_images() -> None:
     sharp, thorough = RECIPES["sharp"], RECIPES["thorough"]
     assert (sharp.batch_size, thorough.batch_size) == (100, 50)
-    assert thorough._replace(description=sharp.description, batch_size=100) == sharp
+    assert (sharp.distorted, thorough.distorted) == (0, 0.5)
+    assert thorough._replace(description=sharp.description, batch_size=100, distorted=0, distortion=()) == sharp
 
 
 def test_derived_seeds_never_collide() -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from models.training.fused.kernels import TorchKernels, select_kernels, threshold_of
+from models.training.recipes import RECIPES
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="Triton has no wheel for this platform"
@@ -29,7 +30,7 @@ def check(name: str, folder: Path, **environment: str) -> dict[str, Any]:
 
 def test_they_compute_the_same_as_their_reference(tmp_path: Path) -> None:
     differences = check("run", tmp_path, TRITON_INTERPRET="1")
-    assert len(differences) == 17
+    assert len(differences) == 15 + len(RECIPES)
     for name, difference in differences.items():
         assert difference < (1e-4 if name.startswith("iteration") else 3e-5), (name, difference)
 
