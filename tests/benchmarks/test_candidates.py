@@ -16,6 +16,7 @@ from models.data.dataset import Dataset, load_dataset, to_unit_range
 from models.evaluation.evaluator import EvaluationBudget, Evaluator
 from models.evaluation.judge import find_judge
 from models.networks.acgan import Generator
+from models.training.recipes import RECIPES
 from models.training.trainer import Trainer
 
 TINY = ["--dataset", "printed", "--examples", "200", "--epochs", "2", "--seeds", "1"]
@@ -64,6 +65,12 @@ def test_several_candidates_in_one_have_the_changes_of_each(tmp_path: Path) -> N
         with pytest.raises(ValueError, match=r"both change the (objectives|iteration)|'nothing' is no candidate"):
             candidate(name)
     assert "| small batches + covering | 1 |" in run(tmp_path, "--only", "small batches + covering")
+
+
+def test_the_recipe_thorough_is_two_candidates_in_one() -> None:
+    together, thorough = candidate("small batches + distortion"), RECIPES["thorough"]
+    same = RECIPES["sharp"]._replace(**together.recipe, **together.config, description=thorough.description)
+    assert same == thorough
 
 
 def test_translation_moves_each_image_by_its_offset() -> None:
