@@ -1,6 +1,6 @@
 """Digits of the package's generator with latents from a wider range than in training: the table of docs/quality.md.
 
-python -m benchmarks.latent_range [FACTOR ...] [--pupils 2]
+python -m benchmarks.latent_range [FACTOR ...] [--pupils 2] [--quick]
 
 A factor of 1.1 draws the noise uniformly from [-1.1, 1.1) instead of [-1, 1). MNIST is found as in `acgan evaluate`
 (ACGAN_DATA_DIR). Prints a row of Markdown for each factor.

@@ -1,7 +1,7 @@
 """Cost of what a running job shows between two epochs.
 
 `python -m benchmarks.live epochs --rounds 3 --examples 6000` measures the duration of epochs with `ACGAN_LIVE` on and
-off, in turn, for both recipes, and the time that the training thread spends in live reports.
+off, in turn, for `seed` and `sharp`, and the time that the training thread spends in live reports.
 `python -m benchmarks.live followers --followers 50 --seconds 20` measures the latency of `/livez` while 50 followers of
 a run read its event stream and, after each event, `GET /jobs/{id}/live`.
 """

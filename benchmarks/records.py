@@ -61,6 +61,9 @@ def epoch_record(job_id: str, epoch: int, chance: random.Random) -> EpochRecord:
 
     names = ["label_accuracy", "label_accuracy_worst", "variety", "variety_least", "frechet_distance"]
     names += [f"{figure}_{label}" for label in range(10) for figure in ("label_accuracy", "variety")]
+    names += [f"{name}_{end}" for name in names if not name.startswith("label_accuracy_") for end in ("low", "high")]
+    names += [f"label_accuracy_worst_{end}" for end in ("low", "high")]
+    names += ["judged_per_class", "frechet_distance_raw", "frechet_distance_averaged"]
     return EpochRecord(
         epoch=epoch,
         seconds=150 + 10 * chance.random(),

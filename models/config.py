@@ -65,7 +65,8 @@ class TrainingConfig(BaseModel):
     )
     seed: Annotated[int, Field(ge=0, lt=2**53), WHOLE] = Field(
         1337,
-        description="Random seed of weights, noise, labels of fakes and dropout: the same seed gives the same run.",
+        description="Random seed of weights, noise, labels of fakes, dropout, and order and distortion of real images: "
+        "the same seed gives the same run.",
     )
     dataset: DatasetName = Field(
         "mnist",

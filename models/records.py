@@ -45,7 +45,7 @@ class Loss(Record):
     loss: FiniteFloat = Field(description="Sum of the two terms, the quantity that is minimised.")
     generation_loss: FiniteFloat = Field(description="Binary cross-entropy of real against fake.")
     auxiliary_loss: FiniteFloat = Field(
-        description="Cross-entropy of the class. Of a generator with the recipe `sharp` it is a difference of two, "
+        description="Cross-entropy of the class. Of a generator with any recipe but `seed` it is a difference of two, "
         "and can be negative."
     )
 

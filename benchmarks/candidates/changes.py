@@ -238,7 +238,7 @@ CANDIDATES = {
     "class head only": Candidate("no realness term in the generator's step", objectives={"generator": only_class}),
     "distortion": Candidate(
         "half of the real images are rotated, scaled, slanted and shifted a little",
-        {"distorted": 0.5, "distortion": (0.8, 0.8, 0.8, 0.8, 0.4, 0.4)},
+        {"distorted_share": 0.5, "most_distortion": (0.8, 0.8, 0.8, 0.8, 0.4, 0.4)},
     ),
     "doubled fakes": Candidate("two batches of fakes in a generator step", {"generator_batches": 2}),
 }

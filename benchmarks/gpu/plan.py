@@ -13,11 +13,11 @@ class Part(NamedTuple):
 
 PARTS = (
     Part("machine", 25, "versions, and the two upper bounds: bf16 matrix products and memory bandwidth"),
-    Part("smoke", 65, "capture and replay of both recipes, and the end of an epoch, timed step by step"),
+    Part("smoke", 80, "capture and replay of each recipe, and the end of an epoch, timed step by step"),
     Part("tests", 75, "pytest -m gpu"),
-    Part("table", 80, "milliseconds per iteration, captured and eager; kernels by time"),
+    Part("table", 85, "milliseconds per iteration, captured and eager; kernels by time"),
     Part("original", 100, "100 epochs of the original recipe, as `acgan train` runs them"),
-    Part("sharp", 150, "`sharp` for the epochs that fit; the best generator, and its evaluation"),
+    Part("thorough", 130, "`thorough` for the epochs that fit; the best generator, and its evaluation"),
     Part("compiled", 45, "the captured iteration under torch.compile"),
 )
 TOTAL_SECONDS = 540

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from benchmarks.gpu.plan import PARTS
 from benchmarks.gpu.results import Line
+from models.training.recipes import RECIPES
 
 FEW_KERNELS = 12
 
@@ -11,7 +12,7 @@ FEW_KERNELS = 12
 def summarize(lines: Sequence[Line]) -> str:
     """Write the summary. A part without results appears only in the table of parts."""
     blocks = [machine(lines), parts(lines), failures(lines), warnings(lines), ways(lines), kernels(lines)]
-    blocks += [epoch_end(lines), tests(lines), original(lines), sharp(lines)]
+    blocks += [epoch_end(lines), tests(lines), original(lines), thorough(lines)]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
@@ -114,7 +115,7 @@ def way_name(way: Line) -> str:
 
 def kernels(lines: Sequence[Line]) -> str:
     blocks = []
-    for recipe in ("seed", "sharp"):
+    for recipe in RECIPES:
         profiled = figures_of(lines, "table", f"kernels {recipe}")
         if profiled:
             rows = [[us, launches, f"`{name}`"] for us, launches, name in profiled["first"][:FEW_KERNELS]]
@@ -124,7 +125,7 @@ def kernels(lines: Sequence[Line]) -> str:
 
 
 def epoch_end(lines: Sequence[Line]) -> str:
-    ends = {recipe: figures_of(lines, "smoke", f"{recipe}: end of an epoch") for recipe in ("seed", "sharp")}
+    ends = {recipe: figures_of(lines, "smoke", f"{recipe}: end of an epoch") for recipe in RECIPES}
     ends = {recipe: end for recipe, end in ends.items() if end}
     names = dict.fromkeys(name for end in ends.values() for name in end["ms"])
     rows: list[list[object]] = [[name, *(end["ms"].get(name) for end in ends.values())] for name in names]
@@ -155,15 +156,15 @@ def original(lines: Sequence[Line]) -> str:
     return text
 
 
-def sharp(lines: Sequence[Line]) -> str:
-    trained = next((line for line in of_part(lines, "sharp") if line["name"] == "sharp trained"), {})
+def thorough(lines: Sequence[Line]) -> str:
+    trained = next((line for line in of_part(lines, "thorough") if line["name"] == "thorough trained"), {})
     if not trained.get("ok"):
         return ""
-    text = f"`sharp`: {trained['epochs']} epochs of {trained['planned']} planned; "
+    text = f"`thorough`: {trained['epochs']} epochs of {trained['planned']} planned; "
     text += f"best is epoch {trained['best']}, Frechet distance {trained['frechet_distance']} by the choosing judge."
     rows = []
     for effort in ("quick", "full"):
-        if figures := figures_of(lines, "sharp", f"evaluation, {effort}"):
+        if figures := figures_of(lines, "thorough", f"evaluation, {effort}"):
             variety = f"{min(figures['variety']):.2f} - {max(figures['variety']):.2f}"
             shares = [f"{figures[name]:.2%}" for name in ("gan_train", "label_accuracy", "copies")]
             rows.append([effort, *shares, round(figures["frechet_distance"], 3), variety])

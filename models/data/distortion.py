@@ -1,4 +1,4 @@
-"""Small affine transforms of images, which then look as if another hand had written them."""
+"""Small affine distortions of images: rotation, scale, slant and shift."""
 
 import math
 from collections.abc import Sequence

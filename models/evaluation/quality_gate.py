@@ -135,9 +135,9 @@ class QualityGate:
         )
 
     def intervals(self, quality: Quality) -> dict[str, float]:
-        """Return the ends of the 95 % intervals of all figures, and `judged_per_class`.
+        """Return `judged_per_class`, and the ends of the 95 % intervals of all figures but `label_accuracy_0`, ...
 
-        Those of `label_accuracy_0`, ... follow from `judged_per_class`, so they are not stored.
+        The intervals of these follow from the accuracy and `judged_per_class`.
         An interval shows how much a figure varies with other digits of the same generator.
         """
         n = len(self.labels) // self.classes

@@ -72,8 +72,8 @@ class Iteration:
     def __call__(self, pixels: Tensor, classes: Tensor) -> None:
         """Train both networks on real digits, uint8 (B, 28, 28), and their classes, uint8 (B,)."""
         images, labels, batch = to_unit_range(pixels), classes.long(), len(classes)
-        if self.recipe.distorted:
-            images = distort(images, self.recipe.distortion, self.recipe.distorted)
+        if self.recipe.distorted_share:
+            images = distort(images, self.recipe.most_distortion, self.recipe.distorted_share)
         self.discriminator_losses += self.discriminator_step(images, labels, *self.draw_latents(batch))
         self.generator_losses += self.generator_step(*self.draw_latents(self.recipe.generator_batches * batch))
         self.average.update()

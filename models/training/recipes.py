@@ -21,9 +21,9 @@ class Recipe(NamedTuple):
     flatness: float  # weight of the gradient penalty of the discriminator
     lr_scale: float  # of adam_lr
     lr_falls: bool  # whether the rate falls to about 0 over the second half of a run
-    batch_size: int = 100  # of a run that gives none
-    distorted: float = 0.0  # share of the real images that are distorted
-    distortion: tuple[float, ...] = ()  # of these, at most: six fractions of the maxima in models/data/distortion.py
+    batch_size: int = 100  # if the run gives none
+    distorted_share: float = 0.0  # of the real images
+    most_distortion: tuple[float, ...] = ()  # largest values of the six in models/data/distortion.py, 0 to 1
 
     def lr_factor(self, epoch: int, epochs: int) -> float:
         """Return the factor of adam_lr in an epoch, 1 to `epochs`."""
@@ -58,9 +58,9 @@ RECIPES = {
     ),
     "sharp": SHARP,
     "thorough": SHARP._replace(
-        description="is `sharp` with smaller batches, and with small distortions of real images, for the best digits",
+        description="is `sharp` with smaller batches and slightly distorted real images, for the best digits",
         batch_size=50,
-        distorted=0.5,
-        distortion=(0.8, 0.8, 0.8, 0.8, 0.4, 0.4),
+        distorted_share=0.5,
+        most_distortion=(0.8, 0.8, 0.8, 0.8, 0.4, 0.4),
     ),
 }

@@ -3,6 +3,7 @@
 import torch
 
 from benchmarks.distorted_digits import TRIED, Distortion
+from models.training.recipes import RECIPES
 
 
 def squares(n: int) -> torch.Tensor:
@@ -22,8 +23,10 @@ def test_a_share_of_the_digits_is_distorted_and_the_seed_says_how() -> None:
     assert not torch.equal(half.apply(digits, seed=2), distorted)
 
 
-def test_the_first_row_of_the_table_is_without_distortion() -> None:
+def test_the_table_goes_from_no_distortion_to_that_of_the_recipe() -> None:
     digits = squares(20)
     assert str(TRIED[0]) == "none"
     assert torch.equal(TRIED[0].apply(digits, seed=1), digits)
-    assert str(TRIED[-1]) == "0.8, shift 0.32, 50% of the digits"
+    thorough = RECIPES["thorough"]
+    assert (TRIED[-1].most, TRIED[-1].share) == (thorough.most_distortion, thorough.distorted_share)
+    assert str(TRIED[-1]) == "0.8, shift 0.4, 50% of the digits"

@@ -28,7 +28,7 @@ MEASURED = {  # the least that each part writes
     "tests": {"test", "tests"},
     "table": {"graph seed auto fused", "eager seed auto fused", "host time", *(f"kernels {name}" for name in RECIPES)},
     "original": {"epoch", "100 epochs"},
-    "sharp": {"epochs that fit", "epoch", "sharp trained", "evaluation, quick"},
+    "thorough": {"epochs that fit", "epoch", "thorough trained", "evaluation, quick"},
     "compiled": {"compiled"},
 }
 
@@ -89,34 +89,36 @@ def test_every_part_succeeds_and_writes_its_results(tmp_path: Path) -> None:
     summary = (out / SUMMARY).read_text()
     assert summary in output
     for text in (
-        "| sharp | 0 |",
+        "| thorough | 0 |",
         "graph, seed",
         "Kernels of an iteration, `sharp`",
         "2 epochs of 2 planned",
         "| quick |",
     ):
         assert text in summary
-    assert {"kernels.json", "sharp_generator.safetensors", "original_history.json"} <= {p.name for p in out.iterdir()}
+    assert {"kernels.json", "thorough_generator.safetensors", "original_history.json"} <= {
+        p.name for p in out.iterdir()
+    }
 
 
 def test_a_part_that_is_killed_does_not_stop_the_rest(tmp_path: Path) -> None:
     out = tmp_path / "results"
-    process = start(out, "--only", "machine", "sharp", "compiled")
-    os.kill(began(out, "sharp"), signal.SIGKILL)
+    process = start(out, "--only", "machine", "thorough", "compiled")
+    os.kill(began(out, "thorough"), signal.SIGKILL)
     output, _ = process.communicate(timeout=120)
-    assert exits(read_results(out / RESULTS)) == {"machine": 0, "sharp": -9, "compiled": 0}
+    assert exits(read_results(out / RESULTS)) == {"machine": 0, "thorough": -9, "compiled": 0}
     assert process.returncode == 1
-    assert "| sharp | -9 |" in output
+    assert "| thorough | -9 |" in output
 
 
 def test_sigterm_ends_the_part_and_the_command_still_writes_its_summary(tmp_path: Path) -> None:
     out = tmp_path / "results"
-    process = start(out, "--only", "sharp", "compiled")
-    part = began(out, "sharp")
+    process = start(out, "--only", "thorough", "compiled")
+    part = began(out, "thorough")
     process.terminate()
     output, _ = process.communicate(timeout=30)
     assert not alive(part)
-    assert exits(read_results(out / RESULTS)) == {"sharp": -9}
+    assert exits(read_results(out / RESULTS)) == {"thorough": -9}
     assert "| compiled | not run |" in output
     assert process.returncode == 1
 

@@ -151,6 +151,9 @@ def test_quality_comes_before_losses_and_the_rest_is_at_hand(browser: Browser, e
         page.get_by_role("link", name="Edit and run again").click()
         expect(page.get_by_label("Epochs", exact=True)).to_have_value("8")
         expect(page.get_by_label("Name", exact=True)).to_have_value("eight")
+        page.get_by_label("Recipe").select_option("thorough")  # the batch size was a default, and follows
+        expect(page.get_by_label("Batch size")).to_have_value("")
+        expect(page.get_by_label("Batch size")).to_have_attribute("placeholder", "50")
 
 
 def test_figures_of_an_epoch_have_intervals(browser: Browser, ended: Ended) -> None:
@@ -164,8 +167,10 @@ def test_figures_of_an_epoch_have_intervals(browser: Browser, ended: Ended) -> N
         )
         page.get_by_text("Each class", exact=True).click()
         rows = quality.get_by_role("row", name="95 % interval")
-        expect(rows.nth(0).get_by_role("cell").nth(5)).to_have_text("45.6 to 54.4")
-        expect(rows.nth(1).get_by_role("cell").nth(3)).to_have_text("0.28 to 0.32")
+        recognised = quality.get_by_role("row", name="recognised, 95 % interval")
+        varied = quality.get_by_role("row", name="variety, 95 % interval")
+        expect(recognised.get_by_role("cell").nth(5)).to_have_text("45.6 to 54.4")
+        expect(varied.get_by_role("cell").nth(3)).to_have_text("0.28 to 0.32")
         page.get_by_label("Epoch", exact=True).fill("1")
         expect(rows).to_have_count(0)
         expect(quality).not_to_contain_text("From 5,000 digits")

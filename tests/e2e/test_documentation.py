@@ -115,11 +115,11 @@ class Reader:
         result = result.replace('{"epochs": 2}', json.dumps({"epochs": 1, **SMALL}))
         result = result.replace('{"per_class": 6000, "seed": 1}', '{"per_class": 2, "test_per_class": 1}')
         result = re.sub(r"acgan start (--follow )?--epochs \d+( --dataset.*)?", rf"acgan start \1{SMALLER}", result)
-        result = result.replace("--recipe sharp --name", "--name")
+        result = re.sub(r"--recipe \w+ --name", "--name", result)
         result = re.sub(r"--dataset optdigits --recipe sharp --epochs \d+", TINY_OPTDIGITS, result)
         result = result.replace("--per-class 6000", "--per-class 2 --test-per-class 1").replace("DATASET", self.dataset)
         result = re.sub(
-            r"acgan train (--recipe sharp )?(--epochs \d+ )?--out run", rf"acgan train \1{SMALLER} --out run", result
+            r"acgan train (--recipe \w+ )?(--epochs \d+ )?--out run", rf"acgan train \1{SMALLER} --out run", result
         )
         result = result.replace("run/params_generator_epoch_100", "run/params_generator_epoch_001")
         result = re.sub(r"import-keras (DIR|FOLDER)", f"import-keras --dataset printed {self.folder / 'seeds'}", result)

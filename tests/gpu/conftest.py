@@ -50,7 +50,7 @@ def recipe(request: pytest.FixtureRequest) -> RecipeName:
 
 @pytest.fixture(params=["fp32", "bf16"])
 def config(request: pytest.FixtureRequest, device: torch.device, recipe: RecipeName) -> TrainingConfig:
-    """Both recipes in both precisions. A rehearsal has one recipe, in the CPU's own precision."""
+    """Each recipe in both precisions. A rehearsal has one recipe, in the CPU's own precision."""
     if device.type == "cuda":
         return small(recipe=recipe, precision=request.param)
     if request.param == "fp32":

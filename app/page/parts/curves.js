@@ -16,11 +16,11 @@ export const LOSSES = [
   { name: "auxiliary_loss", title: "Auxiliary loss", hint: "class of the image" },
 ];
 
-/** Explains an auxiliary loss below 0, which a cross-entropy cannot be; null for the original recipe, which has none. */
+/** Explains an auxiliary loss below 0, which a cross-entropy cannot be; null for `seed`, whose losses are never below 0. */
 export function belowZero(recipe) {
   if (recipe === "seed") return null;
-  return `With the recipe ${recipe}, the generator's auxiliary loss is the difference of two cross-entropies: one for its images as real images of their `
-    + `class, minus one for them as generated images. Below 0, the discriminator more often takes them for real ones.`;
+  return "With every recipe but seed, the generator's auxiliary loss is the difference of two cross-entropies: one for its images as real images of their "
+    + "class, minus one for them as generated images. Below 0, the discriminator more often takes them for real ones.";
 }
 
 const share = (value) => `${Number((100 * value).toFixed(1))} %`;

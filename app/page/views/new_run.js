@@ -19,8 +19,13 @@ export async function show(root, { query }, signal) {
   const presets = document_.paths["/train"].post.requestBody.content["application/json"].examples;
 
   const suggestion = [...query.keys()].every((key) => ["name", "dataset"].includes(key)) ? suggested(recent.jobs) : {};
+  const chosen = query.get("recipe") ?? suggestion.recipe ?? properties.recipe.default;
+  const given = (key, schema) => { // a value that is the default of the recipe follows the recipe
+    const value = query.get(key) ?? suggestion[key];
+    return String(value) === String(byDefault(schema, chosen)) ? undefined : value;
+  };
   const sizes = new Map(); // of training data: [numbers of training and test images], by name
-  const fields = Object.entries(properties).map(([key, schema]) => field(key, schema, query.get(key) ?? suggestion[key]));
+  const fields = Object.entries(properties).map(([key, schema]) => field(key, schema, given(key, schema)));
   const byName = new Map(fields.map((one) => [one.key, one]));
   const cost = h("p", { class: "cost", "aria-live": "polite" });
   const wrong = h("div");
@@ -44,7 +49,7 @@ export async function show(root, { query }, signal) {
     update();
   };
   const update = () => {
-    const recipe = byName.get("recipe").input.value;
+    const recipe = byName.get("recipe").input.value || properties.recipe.default; // it is empty if the address names none of them
     for (const { showDefault } of fields) showDefault(recipe);
     for (const { button, value } of presetButtons) button.setAttribute("aria-pressed", fields.every(({ key, is }) => key === "name" || is(value[key])));
     cost.replaceChildren(...(form.querySelector(":invalid") ? ["Some fields are invalid."] : estimate({ ...defaults(properties, recipe), ...body() }, recent.jobs, sizes)));

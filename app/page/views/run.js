@@ -323,9 +323,9 @@ function classes(metrics, names) {
   const range = (share) => wilson(share * n, n).map((end) => (100 * end).toFixed(1)).join(" to ");
   return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Metrics per class" },
     h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "class"), labels.map((label) => h("th", { scope: "col" }, names?.[label] ?? label)))),
-      h("tbody", {}, row("recognised", of("label_accuracy", (value) => percent(value))), n && row("95 % interval", of("label_accuracy", range)),
+      h("tbody", {}, row("recognised", of("label_accuracy", (value) => percent(value))), n && row("recognised, 95 % interval", of("label_accuracy", range)),
         row("variety", of("variety", figure)),
-        labels.some((label) => varieties(label).length === 2) && row("95 % interval", labels.map((label) => varieties(label).map(figure).join(" to "))))),
+        labels.some((label) => varieties(label).length === 2) && row("variety, 95 % interval", labels.map((label) => varieties(label).map(figure).join(" to "))))),
     h("p", { class: "hint" }, `Fréchet distance of the better weights, last or averaged: ${figure(metrics.frechet_distance)}. `, prose("The policy `best` serves the checkpoint with the smallest one.")));
 }
 

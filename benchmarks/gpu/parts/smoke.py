@@ -1,4 +1,4 @@
-"""Smoke test: capture and replay of both recipes in both precisions, and the end of an epoch, step by step."""
+"""Smoke test: capture and replay of each recipe in both precisions, and the end of an epoch, step by step."""
 
 import time
 from collections.abc import Callable

@@ -56,7 +56,7 @@ class TrainingConfig(Record):
 
     recipe: str = "seed"
     epochs: int = 100
-    batch_size: int = 100
+    batch_size: int = 100  # if it is not set, the service takes that of the recipe: 50 for `thorough`
     latent_size: int = 100
     adam_lr: float = 2e-4
     adam_beta_1: float = 0.5

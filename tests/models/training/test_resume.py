@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.config import DatasetName, TrainingConfig
+from models.config import DatasetName, RecipeName, TrainingConfig
 from models.data.dataset import Dataset
 from models.records import EpochLosses
 from models.registry.store import RESUME, CheckpointDamaged, CheckpointStore
@@ -60,10 +60,11 @@ def test_a_run_stopped_anywhere_equals_the_undisturbed_run(
     check_stops(small(dataset_name, epochs=3, precision=precision), dataset)
 
 
-def test_a_stopped_run_of_the_other_recipe_equals_the_undisturbed_run(
-    dataset_name: DatasetName, dataset: Dataset
+@pytest.mark.parametrize("recipe", ["sharp", "thorough"])
+def test_a_stopped_run_of_another_recipe_equals_the_undisturbed_run(
+    dataset_name: DatasetName, dataset: Dataset, recipe: RecipeName
 ) -> None:
-    check_stops(small(dataset_name, epochs=3, recipe="sharp", precision="fp32"), dataset)
+    check_stops(small(dataset_name, epochs=3, recipe=recipe, precision="fp32"), dataset)
 
 
 def check_stops(config: TrainingConfig, dataset: Dataset) -> None:

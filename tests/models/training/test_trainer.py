@@ -190,8 +190,9 @@ def test_the_learning_rate_falls_over_the_second_half_of_a_sharp_run(
 def test_thorough_is_sharp_with_half_the_batch_size_and_distorted_images() -> None:
     sharp, thorough = RECIPES["sharp"], RECIPES["thorough"]
     assert (sharp.batch_size, thorough.batch_size) == (100, 50)
-    assert (sharp.distorted, thorough.distorted) == (0, 0.5)
-    assert thorough._replace(description=sharp.description, batch_size=100, distorted=0, distortion=()) == sharp
+    assert (sharp.distorted_share, thorough.distorted_share) == (0, 0.5)
+    undistorted = thorough._replace(distorted_share=0, most_distortion=())
+    assert undistorted._replace(description=sharp.description, batch_size=100) == sharp
 
 
 def test_derived_seeds_never_collide() -> None:

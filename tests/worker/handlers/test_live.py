@@ -9,6 +9,7 @@ from models.records import Loss
 from models.registry.store import CheckpointId
 from models.sampling.live_sample import LONGEST, draw_live_sample, encode_small
 from models.sampling.png import PNG_SIGNATURE
+from models.training.recipes import RECIPES
 from tests.worker.handlers.test_training import accept, read_job
 from worker.handlers import live_report
 from worker.handlers.live_report import LossWindow
@@ -37,7 +38,7 @@ def added(monkeypatch: pytest.MonkeyPatch) -> Added:
     return entries
 
 
-@pytest.mark.parametrize("recipe", ["seed", "sharp"])
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_the_bits_are_those_of_a_run_that_shows_nothing(
     redis_url: str, config: TrainingConfig, added: Added, recipe: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""A run of `sharp` with the epochs that fit: the best generator by one judge, evaluated by the other."""
+"""A run of `thorough` with the epochs that fit: the best generator by one judge, evaluated by the other."""
 
 import copy
 import json
@@ -37,8 +37,8 @@ def run(context: PartContext) -> None:
     epochs = context.measure("epochs that fit", lambda: plan_epochs(context, dataset))
     best = Training(context, dataset, epochs or FEWEST_EPOCHS).run()
     if best is None:
-        context.log.write("sharp trained", ok=False, error="no epoch was judged")
-        context.failures.append("sharp trained")
+        context.log.write("thorough trained", ok=False, error="no epoch was judged")
+        context.failures.append("thorough trained")
         return
     efforts = {"quick": TINY_EFFORT} if context.tiny else {"quick": QUICK, "full": FULL}
     for name, effort in efforts.items():
@@ -47,7 +47,7 @@ def run(context: PartContext) -> None:
 
 def plan_epochs(context: PartContext, dataset: Dataset) -> int:
     """Return how many epochs fit, by the time of some iterations. The learning rate's schedule needs the number."""
-    trainer = context.make_trainer(dataset, recipe="sharp")
+    trainer = context.make_trainer(dataset, recipe="thorough")
     trainer.step(1, 0)
     iterations = iter(range(1, 10**6))
     blocks, block = (2, 1) if context.tiny else (4, 50)
@@ -65,7 +65,7 @@ class Training:
     def __init__(self, context: PartContext, dataset: Dataset, epochs: int) -> None:
         self.context = context
         self.epochs = epochs
-        self.trainer: Trainer = context.make_trainer(dataset, recipe="sharp", epochs=epochs)
+        self.trainer: Trainer = context.make_trainer(dataset, recipe="thorough", epochs=epochs)
         digits = 20 if context.tiny else DIGITS
         latent_size, cache = self.trainer.config.latent_size, context.out / "cache"
         self.assessor: QualityGate = find_quality_gate(dataset, latent_size, context.device, cache, digits)
@@ -93,21 +93,19 @@ class Training:
         line: Line = {"epoch": epoch.epoch, "seconds": round(epoch.seconds, 3), "elapsed": elapsed, **figures}
         self.history.append(line)
         self.context.log.write("epoch", **line)
-        (self.context.out / "sharp_history.json").write_text(json.dumps(self.history, indent=1))
+        (self.context.out / "thorough_history.json").write_text(json.dumps(self.history, indent=1))
         distance = verdict.metrics.get("frechet_distance")
         if distance is not None and (self.best is None or distance < self.best.frechet_distance):
             generator = average if verdict.averaged else self.trainer.generator
             self.best = Best(epoch.epoch, distance, copy.deepcopy(generator).eval())
-            (self.context.out / "sharp_generator.safetensors").write_bytes(weights.to_bytes(self.best.generator))
+            (self.context.out / "thorough_generator.safetensors").write_bytes(weights.to_bytes(self.best.generator))
 
     def write_result(self) -> None:
         if self.best is None:
             return
-        done = self.history[-1]["epoch"]
-        distance = round(self.best.frechet_distance, 4)
-        self.context.log.write(
-            "sharp trained", ok=True, epochs=done, planned=self.epochs, best=self.best.epoch, frechet_distance=distance
-        )
+        figures = {"epochs": self.history[-1]["epoch"], "planned": self.epochs, "best": self.best.epoch}
+        figures["frechet_distance"] = round(self.best.frechet_distance, 4)
+        self.context.log.write("thorough trained", ok=True, **figures)
 
 
 def evaluate(
@@ -118,5 +116,5 @@ def evaluate(
     judge = find_judge(data, "reporting", context.out / "cache", context.device)
     figures, _ = Evaluator(data, judge, effort).examine_generator(prepare(best.generator, context.device))
     evaluation = figures.model_dump(mode="json", exclude={"confusion"})
-    (context.out / f"sharp_evaluation_{name}.json").write_text(json.dumps(evaluation, indent=1))
+    (context.out / f"thorough_evaluation_{name}.json").write_text(json.dumps(evaluation, indent=1))
     return evaluation
