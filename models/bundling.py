@@ -16,6 +16,7 @@ from models.networks import weights
 from models.networks.acgan import Generator
 from models.records import EpochLosses, Record
 from models.registry.bundled import JOB, STORE
+from models.registry.job_entry import ENTRY
 from models.registry.store import GENERATOR, CheckpointId, Manifest
 
 
@@ -57,7 +58,7 @@ def bundle(run: Path, number: int, which: str | None = None) -> Manifest:
     )
     shutil.rmtree(STORE.root / JOB, ignore_errors=True)
     published = STORE.publish(manifest, {GENERATOR: weights.to_bytes(generator.half())})
-    for leftover in ("latest.json", ".lock"):
+    for leftover in ("latest.json", ".lock", f"{JOB}/{ENTRY}"):
         (STORE.root / leftover).unlink(missing_ok=True)
     return published
 
