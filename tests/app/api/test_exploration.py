@@ -200,11 +200,15 @@ def test_searches_are_refused_while_too_many_wait(client: TestClient, monkeypatc
 def test_the_bundled_generator_is_compared_with_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACGAN_PRETRAINED", "true")
     with local_client(create_app(AppSettings(redis_url="redis://127.0.0.1:9/0", stock=0))) as client:
-        answer = client.get("/digits/7/neighbours?seed=4").raise_for_status()
-        found = named(answer.headers)
-        assert answer.headers["X-Checkpoint"].startswith("pretrained")
-        assert [label for label, *_ in found] == [7] * 3
-        assert 0 < found[0][2] <= found[1][2] <= found[2][2] < 2500
+        labels = []
+        for seed in range(10):
+            answer = client.get(f"/digits/7/neighbours?seed={seed}").raise_for_status()
+            found = named(answer.headers)
+            assert answer.headers["X-Checkpoint"].startswith("pretrained")
+            assert 0 < found[0][2] <= found[1][2] <= found[2][2] < 2500
+            labels += [label for label, *_ in found]
+        assert len(labels) == 30
+        assert labels.count(7) >= 27  # one seven in ten may look like a real digit of another class
 
 
 # ----------------------------------------------------------------------------
