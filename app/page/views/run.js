@@ -300,12 +300,18 @@ function labelsOf(metrics) {
   return Object.keys(metrics).map((name) => name.match(/^label_accuracy_(\d+)$/)?.[1]).filter((label) => label !== undefined).map(Number).sort((a, b) => a - b);
 }
 
+/** Return the 95 % interval of a figure as text; empty for an epoch of an earlier version. */
+function rangeOf(metrics, name, form) {
+  const ends = [metrics[`${name}_low`], metrics[`${name}_high`]];
+  return ends.includes(undefined) ? "" : ends.map((end) => form(end)).join(" to ");
+}
+
 /** The figures of an epoch with their 95 % intervals; epochs of an earlier version have none. */
 function certainty({ epoch, metrics }, noun) {
   if (metrics.judged_per_class === undefined) return "";
   const between = (name, form) => {
-    const [value, ...ends] = ["", "_low", "_high"].map((end) => metrics[`${name}${end}`]);
-    return ends.includes(undefined) ? form(value) : `${form(value)} (${ends.map((end) => form(end)).join(" to ")})`;
+    const range = rangeOf(metrics, name, form);
+    return range ? `${form(metrics[name])} (${range})` : form(metrics[name]);
   };
   const images = number(metrics.judged_per_class * labelsOf(metrics).length);
   return `Epoch ${epoch}, with the range in which other ${noun} of the same generator would give the figure in 95 of 100 cases: label accuracy `
@@ -319,13 +325,13 @@ function classes(metrics, names) {
   const labels = labelsOf(metrics);
   const of = (figure, format) => labels.map((label) => format(metrics[`${figure}_${label}`] ?? NaN));
   const n = metrics.judged_per_class;
-  const varieties = (label) => ["low", "high"].map((end) => metrics[`variety_${label}_${end}`]).filter((value) => value !== undefined);
+  const varieties = labels.map((label) => rangeOf(metrics, `variety_${label}`, figure));
   const range = (share) => wilson(share * n, n).map((end) => (100 * end).toFixed(1)).join(" to ");
   return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Metrics per class" },
     h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "class"), labels.map((label) => h("th", { scope: "col" }, names?.[label] ?? label)))),
       h("tbody", {}, row("recognised", of("label_accuracy", (value) => percent(value))), n && row("recognised, 95 % interval", of("label_accuracy", range)),
         row("variety", of("variety", figure)),
-        labels.some((label) => varieties(label).length === 2) && row("variety, 95 % interval", labels.map((label) => varieties(label).map(figure).join(" to "))))),
+        varieties.some(Boolean) && row("variety, 95 % interval", varieties))),
     h("p", { class: "hint" }, `Fréchet distance of the better weights, last or averaged: ${figure(metrics.frechet_distance)}. `, prose("The policy `best` serves the checkpoint with the smallest one.")));
 }
 
