@@ -5,7 +5,7 @@ is known and is divided out (Kingma and Ba 2014, section 3). Training does not u
 """
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,10 @@ class Average:
     def of(self, updates: int) -> dict[str, Tensor]:
         """Return the averaged parameters by name, after this number of updates."""
         return {name: total / (1 - self.decay**updates) for name, total in self.sums.items()}
+
+    def sums_of(self, averages: Mapping[str, Tensor], updates: int) -> dict[str, Tensor]:
+        """Return the sums for which `of` returns these averages: its inverse."""
+        return {name: averages[name] * (1 - self.decay**updates) for name in self.sums}
 
 
 @torch.no_grad()

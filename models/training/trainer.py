@@ -11,7 +11,7 @@ from torch import Tensor
 
 from models.config import TrainingConfig
 from models.data.dataset import Dataset, to_unit_range
-from models.networks.acgan import Generator
+from models.networks.acgan import Discriminator, Generator
 from models.networks.cuda_graph import CudaGraphStep
 from models.networks.precision import settle_precision
 from models.networks.weights import to_host
@@ -165,6 +165,28 @@ class Trainer:
                 tensor.copy_(state.tensors[name])
         self.set_position(state.position)
         self._restore_environment(state)
+
+    def state_after(self, epoch: int, generator: Generator, discriminator: Discriminator, average: Generator) -> State:
+        """Return a state at the end of an epoch of which only the networks are known. The trainer must be new.
+
+        `average` has the average weights. Adam's moments are zero, as at the start of a run; a warning says so.
+        """
+        networks = {"generator": generator, "discriminator": discriminator}
+        known = {
+            f"{name}.{key}": tensor
+            for name, network in networks.items()
+            for key, tensor in network.state_dict().items()
+        }
+        sums = self.compute.average.sums_of(average.state_dict(), updates=epoch * self.batches)
+        known |= {f"average.{key}": tensor for key, tensor in sums.items()}
+        return State(
+            Position(epoch=epoch + 1, iteration=0, seconds=0.0),
+            self.config,
+            self.dataset.checksum,
+            to_host(self.tensors()) | known,
+            self.environment,
+            (f"the run was lengthened after its last epoch, {epoch}: Adam's moments began at zero again",),
+        )
 
     def _restore_environment(self, state: State) -> None:
         self.warnings = list(state.warnings)

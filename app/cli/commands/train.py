@@ -40,7 +40,10 @@ def train(
     train_examples: TrainExamples = None,
     test_examples: TestExamples = None,
     precision: PrecisionOption = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in the folder.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Resume the run in the folder; if it is finished, continue it to --epochs."),
+    ] = False,
     report_to: Annotated[
         list[str] | None,
         typer.Option(help="Also send each epoch to `tensorboard` or `mlflow`; may be repeated [ACGAN_REPORT_TO]."),

@@ -19,7 +19,7 @@ TRACKING_LIMIT = 4096  # bytes
 
 
 class FolderTaken(Conflict, code="folder-taken"):
-    """The folder holds another run, holds no run to resume, or is not writable."""
+    """The folder holds another run, a finished one, or no run to resume, or it is not writable."""
 
 
 class TrackedAs(Record):
@@ -47,8 +47,8 @@ def take_folder(out: Path, resume: bool) -> None:
         raise FolderTaken(
             f"{out}/ already holds a run ({HISTORY}): resume it with --resume, or choose another folder with --out"
         )
-    if resume and not (out / STATE).exists():
-        raise FolderTaken(f"{out}/ holds no run to resume ({STATE} does not exist)")
+    if resume and not taken:
+        raise FolderTaken(f"{out}/ holds no run to resume (neither {STATE} nor {HISTORY} exists)")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

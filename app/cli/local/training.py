@@ -5,7 +5,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from pydantic import Field
 from rich.console import Console
 
 from app.cli.display.progress import print_epoch, progress_bar, show
-from app.cli.local.folder import HISTORY, STATE, TABLE, tracked_id
+from app.cli.local.folder import HISTORY, STATE, TABLE, FolderTaken, tracked_id
 from app.cli.local.stored_data import reader
 from app.settings import AppSettings
 from models.atomic_files import write_durably
@@ -22,7 +22,7 @@ from models.config import TrainingConfig
 from models.data.dataset import load_dataset
 from models.evaluation.epoch_snapshot import EpochSnapshot, snapshot_epoch
 from models.evaluation.quality_gate import QualityGate, find_quality_gate, sample_count
-from models.networks.weights import state_to_bytes
+from models.networks.weights import load_discriminator, load_generator, state_to_bytes
 from models.records import EpochResult, Record, to_csv
 from models.records import Progress as RunProgress
 from models.sampling.png import encode_png
@@ -74,17 +74,47 @@ class Folder:
     tracking: TrackingSession | None = None
 
     def resume(self, trainer: Trainer) -> None:
-        """Resume the run in the folder. Raises InvalidState or OSError, which name the file."""
+        """Resume the run in the folder. A finished run, whose state was deleted, is continued after its last epoch.
+
+        Raises InvalidState, InvalidWeights or OSError, which name the file, or FolderTaken if no epoch is left.
+        """
+        source = self.out / STATE if (self.out / STATE).exists() else self.out / HISTORY
         try:
-            trainer.load_state(training_state.from_bytes(read_bounded(self.out / STATE, STATE_LIMIT)))
+            trainer.load_state(self.saved_state() if source.name == STATE else self.last_state(trainer))
         except training_state.InvalidState as error:
-            raise training_state.InvalidState(f"{printable(self.out / STATE)}: {error}") from error
-        self.saved_at = time.monotonic()
+            raise training_state.InvalidState(f"{printable(source)}: {error}") from error
+        if source.name == STATE:
+            self.saved_at = time.monotonic()
         if trainer.epoch > 1:
-            data = read_bounded(self.out / HISTORY, HISTORY_LIMIT)
-            history = parse_record(History, data, HISTORY_LIMIT, str(self.out / HISTORY))
-            self.epochs = [epoch for epoch in history.epochs if epoch.epoch < trainer.epoch]
+            self.epochs = [epoch for epoch in self.history().epochs if epoch.epoch < trainer.epoch]
             self.reported = len(self.epochs)
+
+    def saved_state(self) -> training_state.State:
+        return training_state.from_bytes(read_bounded(self.out / STATE, STATE_LIMIT))
+
+    def history(self) -> History:
+        data = read_bounded(self.out / HISTORY, HISTORY_LIMIT)
+        return parse_record(History, data, HISTORY_LIMIT, str(self.out / HISTORY))
+
+    def last_state(self, trainer: Trainer) -> training_state.State:
+        """Return the state at the end of a finished run, from the networks of its last epoch."""
+        history = self.history()
+        last = len(history.epochs)
+        if trainer.config.epochs <= last:
+            raise FolderTaken(
+                f"the run in {printable(self.out)}/ is finished after epoch {last}: a larger --epochs continues it"
+            )
+        state = trainer.state_after(
+            last,
+            load_generator(self.file("generator", last)),
+            load_discriminator(self.file("discriminator", last)),
+            load_generator(self.file("generator_average", last)),
+        )
+        warnings = (*history.warnings, *state.warnings)
+        return replace(state, config=history.config, dataset_checksum=history.dataset_checksum, warnings=warnings)
+
+    def file(self, network: str, epoch: int) -> Path:
+        return self.out / f"params_{network}_epoch_{epoch:03d}.safetensors"
 
     def keep(self, trainer: Trainer, epoch: EpochResult, assessor: QualityGate | None) -> None:
         """Judge an epoch and start to write its files. Raises OSError if files of an earlier epoch failed."""
@@ -106,7 +136,7 @@ class Folder:
             ("generator_average", snapshot.average),
             ("discriminator", snapshot.discriminator),
         ):
-            write_durably(self.out / f"params_{name}_{number}.safetensors", state_to_bytes(state))
+            write_durably(self.file(name, snapshot.result.epoch), state_to_bytes(state))
         epoch = LocalEpoch(**dict(snapshot.result), metrics=verdict.metrics, refused=verdict.refused)
         history = about.model_copy(update={"epochs": [*self.epochs, epoch]})
         write_durably(self.out / HISTORY, json.dumps(history.model_dump(mode="json"), indent=2).encode())

@@ -1,4 +1,4 @@
-"""`acgan train --resume` under another environment, and a run that a signal ends."""
+"""`acgan train --resume` under another environment and of a finished run, and a run that a signal ends."""
 
 import io
 import json
@@ -17,7 +17,9 @@ from rich.console import Console
 
 from app.cli.local.training import LocalEpoch, Stopped, train_here
 from app.settings import AppSettings
+from models.bounded_reading import FileMissing
 from models.config import DatasetName
+from models.errors import AcganError
 from models.training import training_state
 from models.training.environment import reset_threads
 from tests.app.cli.test_cli import acgan
@@ -79,6 +81,72 @@ def test_a_resumed_run_uses_its_original_number_of_threads(stopped_run: Path, tm
     assert f"({number} threads)" in printed
     assert "warning" not in printed
     assert json.loads((tmp_path / "run" / "history.json").read_text())["warnings"] == []
+
+
+@pytest.fixture(scope="module")
+def finished_run(stopped_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    shutil.copytree(stopped_run, folder)
+    train_here(CONFIG, AppSettings(judge=False), folder, Console(quiet=True), True)
+    return folder
+
+
+def continued(finished: Path, out: Path, **changes: object) -> str:
+    """Continue a copy of the finished run with other options. Returns the output."""
+    shutil.copytree(finished, out)
+    printed = io.StringIO()
+    config = CONFIG.model_copy(update=changes)
+    train_here(config, AppSettings(judge=False), out, Console(file=printed, width=500), True)
+    return printed.getvalue()
+
+
+def test_a_finished_run_continues_with_more_epochs(finished_run: Path, tmp_path: Path) -> None:
+    printed = continued(finished_run, tmp_path / "run", epochs=4)
+    assert "from iteration 0 of epoch 3" in printed
+    history = json.loads((tmp_path / "run" / "history.json").read_text())
+    assert [epoch["epoch"] for epoch in history["epochs"]] == [1, 2, 3, 4]
+    assert history["epochs"][:2] == json.loads((finished_run / "history.json").read_text())["epochs"]
+    assert history["config"]["epochs"] == 4
+    (warning,) = history["warnings"]
+    assert "Adam's moments began at zero" in warning
+    assert f"warning: {warning}" in printed
+    assert not (tmp_path / "run" / "resume.safetensors").exists()
+
+
+def test_continued_twice_gives_the_same_digits(finished_run: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        continued(finished_run, tmp_path / name, epochs=3)
+    file = "params_generator_average_epoch_003.safetensors"
+    first = (tmp_path / "a" / file).read_bytes()
+    assert first == (tmp_path / "b" / file).read_bytes()
+    assert first != (finished_run / file.replace("003", "002")).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({}, "is finished after epoch 2: a larger --epochs continues it"),
+        ({"epochs": 1}, "is finished after epoch 2: a larger --epochs continues it"),
+        ({"epochs": 3, "seed": 5}, "history.json: this state belongs to a run with another recipe"),
+    ],
+)
+def test_a_finished_run_that_cannot_continue_says_why(
+    finished_run: Path, tmp_path: Path, changes: dict[str, object], sentence: str
+) -> None:
+    with pytest.raises(AcganError, match=sentence):
+        continued(finished_run, tmp_path / "run", **changes)
+    kept, copy = (
+        {file.name: file.read_bytes() for file in folder.iterdir()} for folder in (finished_run, tmp_path / "run")
+    )
+    assert kept == copy
+
+
+def test_a_finished_run_without_its_last_weights_names_the_file(finished_run: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(finished_run, damaged)
+    (damaged / "params_discriminator_epoch_002.safetensors").unlink()
+    with pytest.raises(FileMissing, match=r"params_discriminator_epoch_002\.safetensors"):
+        continued(damaged, tmp_path / "run", epochs=3)
 
 
 SHORT_EPOCHS = ["--train-examples", "12", "--test-examples", "4"]

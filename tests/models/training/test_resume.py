@@ -79,6 +79,25 @@ def check_stops(config: TrainingConfig, dataset: Dataset) -> None:
         assert torch.equal(tensors[name], tensor), name
 
 
+def test_the_state_after_a_finished_run_has_everything_but_the_moments(
+    dataset_name: DatasetName, dataset: Dataset
+) -> None:
+    config = small(dataset_name, epochs=1, precision="fp32")
+    trainer = Trainer(config, dataset, CPU)
+    list(trainer.run())
+    expected = trainer.state()
+    state = Trainer(config, dataset, CPU).state_after(
+        1, trainer.generator, trainer.discriminator, trainer.averaged_generator()
+    )
+    assert (state.position, state.config) == (expected.position, expected.config)
+    assert state.tensors.keys() == expected.tensors.keys()
+    for name, tensor in state.tensors.items():
+        if "_adam." in name:
+            assert not tensor.any(), name
+        else:
+            torch.testing.assert_close(tensor, expected.tensors[name], msg=name)
+
+
 def test_later_training_does_not_change_a_state(config: TrainingConfig, dataset: Dataset) -> None:
     trainer = Trainer(config, dataset, CPU)
     before = trainer.state()
