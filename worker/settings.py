@@ -164,7 +164,7 @@ class WorkerSettings(BaseSettings):
     backoff_seconds: float = Field(
         10.0,
         gt=0,
-        description="Seconds that a job waits after the second loss of its worker in a row; doubled each further time.",
+        description="Seconds that a job waits after the second loss of its worker in a row.",
     )
     metrics_port: int = Field(0, ge=0, le=65535, description="Port of a worker's Prometheus metrics; 0 for none.")
     metrics_host: str = Field(
