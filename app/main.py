@@ -41,6 +41,7 @@ from app.middleware.head import HeadAsGet
 from app.middleware.json_newline import JSONNewlineMiddleware
 from app.middleware.origin import OriginCheck
 from app.middleware.request_log import RequestLogMiddleware
+from app.middleware.response_headers import RateHeaders
 from app.middleware.root_path import RootPath
 from app.middleware.route_cache import RouteCacheMiddleware
 from app.middleware.telemetry import telemetry_config
@@ -140,6 +141,7 @@ def create_app(settings: AppSettings) -> FastAPI:
     )
     app.state.bounds = settings.bounds
     app.state.redis_folder = settings.home / "redis"  # of the server that `acgan up` starts
+    app.state.hidden = settings.places  # in responses that need no key
     app.state.draining = False  # set by app/server/server.py after SIGTERM
     add_error_handlers(app)
     add_middleware(app, settings, keyring)
@@ -155,6 +157,7 @@ def add_middleware(app: FastAPI, settings: AppSettings, keyring: Keyring | None)
     app.add_middleware(RouteCacheMiddleware, errors=EXPECTED, answer_error=answer_known)
     app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    app.add_middleware(RateHeaders)
     if keyring or settings.reads:
         reads = LocalRate(settings.reads) if settings.reads else None
         app.add_middleware(

@@ -274,6 +274,13 @@ class WorkerSettings(BaseSettings):
             folders["ACGAN_MLFLOW_TRACKING_URI"] = self.mlflow_address
         return folders
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where this process keeps files, as paths and addresses: each as it was set, absolute, and without links."""
+        folders = [self.home, *filter(None, [self.data_dir]), *([] if self.is_far else [self.store_dir])]
+        texts = {str(form) for each in folders for form in (each, each.absolute(), each.resolve())} | {self.store_name}
+        return tuple(sorted(texts - {".", "..", "/"}, key=len, reverse=True))
+
     def make_working_folder(self) -> Path:
         """Create the empty folder in which worker and API run, because Celery imports from it. Raises OSError."""
         folder = self.home.resolve() / "run"

@@ -6,7 +6,7 @@ from typing import Annotated, NamedTuple
 
 import anyio.to_thread
 from celery import Celery
-from fastapi import Depends, Path, Request, Response
+from fastapi import Depends, Path, Request
 from fastapi.exceptions import RequestValidationError
 from structlog.contextvars import bind_contextvars
 
@@ -17,6 +17,7 @@ from app.api.training_data_previews import Previews
 from app.api.uploads.receiving import Uploads
 from app.inference.service import InferenceService, ModelManager
 from app.middleware.authentication import caller_of
+from app.middleware.response_headers import LIMITS
 from app.security.api_keys import Role
 from app.security.caller import CALLER, require, require_own, role_of
 from app.security.rate_limit import SharedRate
@@ -60,15 +61,10 @@ async def services(request: Request) -> Services:
 ServicesDep = Annotated[Services, Depends(services)]
 
 
-async def within_work_rate(request: Request, response: Response, services: ServicesDep) -> None:
-    """Add the RateLimit headers to the response. Raises TooFast, StoreUnavailable."""
+async def within_work_rate(request: Request, services: ServicesDep) -> None:
+    """Count the request, so that its response has the RateLimit headers. Raises TooFast, StoreUnavailable."""
     if services.work_rate is not None:
-        response.headers.update(await services.work_rate.admit(caller_of(request.scope)))
-
-
-async def within_budget(services: ServicesDep) -> None:
-    """Raises StoreFull, StoreUnavailable."""
-    await check_budget(services)
+        request.scope[LIMITS].update(await services.work_rate.admit(caller_of(request.scope)))
 
 
 async def check_budget(
@@ -125,7 +121,6 @@ async def owns_job(request: Request, services: ServicesDep) -> None:
 MayStart, OwnsJob = Depends(may_start), Depends(owns_job)
 Caller = Annotated[str | None, Depends(caller)]  # the name of the request's key
 WithinWorkRate = Depends(within_work_rate)
-WithinBudget = Depends(within_budget)
 
 
 async def no_null(request: Request) -> None:

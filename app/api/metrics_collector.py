@@ -80,4 +80,4 @@ def families(standing: Standing) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "acgan_webhooks_waiting", "Messages about ends of jobs that are not delivered yet.", standing.undelivered
     )
-    yield CounterMetricFamily("acgan_jobs_accepted", "Jobs in Redis, in any state.", standing.accepted)
+    yield CounterMetricFamily("acgan_jobs_accepted", "Jobs accepted, also those deleted later.", standing.accepted)

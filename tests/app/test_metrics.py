@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+import redis
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
@@ -157,6 +158,19 @@ def test_waiting_and_running_jobs_are_exported(client: TestClient, settings: App
     assert result.value("acgan_jobs", status="running") == 1
     assert result.value("acgan_jobs_accepted_total") == 3
     assert 1 <= result.value("acgan_oldest_queued_job_seconds") < 60
+
+
+def test_the_number_of_accepted_jobs_never_falls(client: TestClient, redis_url: str) -> None:
+    """Prometheus would take a smaller number for a restart, and count all jobs again."""
+    jobs = [client.post("/train").json()["id"] for _ in range(3)]
+    client.post(f"/jobs/{jobs[0]}/cancel")
+    client.delete(f"/jobs/{jobs[0]}").raise_for_status()
+    assert Scrape(client).value("acgan_jobs_accepted_total") == 3
+    with redis.Redis.from_url(redis_url) as records:
+        records.delete("acgan:accepted")  # as earlier versions leave it
+    assert Scrape(client).value("acgan_jobs_accepted_total") == 2
+    client.post("/train")
+    assert Scrape(client).value("acgan_jobs_accepted_total") == 3
 
 
 def test_the_served_checkpoint_and_its_buffer_are_exported(client: TestClient) -> None:

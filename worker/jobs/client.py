@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections import Counter
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from worker.jobs import scripts
 from worker.jobs.codec import BEING_DELETED, AnyJob, UnreadableJob, decode, encode, present, with_trouble
 from worker.jobs.errors import raises_store_unavailable
 from worker.jobs.keys import (
+    ACCEPTED,
     DELAYED,
     JOBS,
     LEASES,
@@ -82,6 +84,10 @@ class NotUnderstood(InvalidTransition, code="record-not-understood"):
     """This version does not understand the job's record. The message gives the reason."""
 
 
+def conflict(job_id: str) -> IdempotencyConflict:
+    return IdempotencyConflict(f"this idempotency key was used for another request, now job {job_id}: use a new one")
+
+
 # ----------------------------------------------------------------------------
 # The asynchronous client.
 
@@ -106,6 +112,7 @@ class Order(NamedTuple):
     given_kind: JobKind | None = None  # if None, `dataset` decides
     traceparent: str = ""  # context of the trace that continues in the worker
     asked: TrainingConfig | None = None  # the config in the request, if `config` says more, such as a version
+    request: str = ""  # checksum of the request as it was sent
 
     @property
     def kind(self) -> JobKind:
@@ -120,7 +127,7 @@ class Order(NamedTuple):
 
     @property
     def fingerprint(self) -> str:
-        """Return a checksum of the request. It omits the trace, and the kind, as earlier versions did."""
+        """Return the checksum that earlier versions compare. It omits the trace and the kind, as theirs did."""
         wanted = self._replace(config=self.asked or self.config).fields
         fields = {name: value for name, value in wanted.items() if name not in ("kind", "traceparent")}
         return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
@@ -185,7 +192,8 @@ class JobClient:
         before = idempotency_key(order.caller, order.idempotency_key) if order.idempotency_key else ""
         fields = [word for field in order.fields.items() for word in field]
         share = order.caller if self.has_shares and order.caller else ""
-        args: list[str | int] = [job_id, place, self.queue_limit, before, order.fingerprint, share, *fields]
+        args: list[str | int] = [job_id, place, self.queue_limit, before, order.fingerprint, order.request, share]
+        args += fields
         outcome, *about = await self._create(args=args)
         match outcome:
             case "full":
@@ -193,13 +201,31 @@ class JobClient:
             case "share":
                 raise ShareTaken(self.queue_limit)
             case "other":
-                raise IdempotencyConflict(
-                    f"this idempotency key was used for another request, now job {about[0]}: use a new one"
-                )
+                raise conflict(about[0])
             case "known":
                 return await self.get(about[0])
         job = decode(job_id, {"status": JobStatus.QUEUED, "created_at": about[1]} | order.fields, {})
         return understood(with_trouble(job, about[2], float(about[1])))
+
+    async def known(self, caller: str | None, key: str | None, request: str) -> Job | None:
+        """Return the job of an earlier request with this idempotency key. Raises IdempotencyConflict, NotUnderstood.
+
+        `request` is the checksum of the request. Nothing else is compared: since the first request, `latest` may have
+        become another checkpoint, and the store may be full. None if there is no such job, or if an earlier version
+        accepted it: then `create` compares the orders.
+        """
+        if key is None:
+            return None
+        client: Any = self.redis
+        job_id, before = await client.hmget(idempotency_key(caller, key), "job", "request")
+        if not before:
+            return None
+        with suppress(JobNotFound):
+            job = await self.get(job_id)
+            if before != request:
+                raise conflict(job_id)
+            return job
+        return None  # that job was deleted
 
     async def get(self, job_id: str) -> Job:
         """Raises JobNotFound, and NotUnderstood if this version does not understand the record."""
@@ -316,18 +342,19 @@ class JobClient:
         places = [queue_key(runs_on) for runs_on in RUNS_ON] + [DELAYED]
         async with self.redis.pipeline(transaction=True) as pipeline:
             pipeline.time()
+            pipeline.get(ACCEPTED)
             for ids in (JOBS, LEASES, OUTBOX, *places):
                 pipeline.zcard(ids)
             pipeline.zrange(WORKERS, 0, -1, withscores=True)
             for ids in places:
                 pipeline.zrange(ids, 0, LOOKED_AT - 1)
-            (seconds, _), accepted, running, undelivered, *counts = await pipeline.execute()
+            (seconds, _), accepted, listed, running, undelivered, *counts = await pipeline.execute()
         (*ready, delayed), workers, waiting = counts[: len(places)], counts[len(places)], counts[len(places) + 1 :]
         accepted_times = (accepted_at(job_id) for ids in waiting for job_id in ids)
         oldest = min((time.timestamp() for time in accepted_times if time is not None), default=seconds)
         kinds = Counter(worker.partition(" ")[0] for worker in present(workers, seconds))
         return Standing(
-            accepted=accepted,
+            accepted=int(accepted or listed),
             ready=dict(zip(RUNS_ON, ready, strict=True)),
             delayed=delayed,
             running=running,

@@ -12,7 +12,8 @@
     acgan:turns              hash: the current turn, and the turn of each caller's next job (`line_up` in lua/)
     acgan:delayed            sorted set: the ids that wait after their worker was lost, by the end of the wait
     acgan:leases             sorted set: the ids that a worker runs, by the expiry of its lease
-    acgan:sequence           counter of accepted jobs, for the order of acceptance and the ids
+    acgan:sequence           counter of requests for jobs, for the order of acceptance and the ids
+    acgan:accepted           counter of accepted jobs, also of those that were deleted later
     acgan:fence              counter of claims: every claim gets a token higher than all earlier ones
     acgan:workers            sorted set: every worker, as `kind host:process`, by the time it was last seen; it expires
     acgan:pulses             sorted set: every training process, as `host:process`, by the time it was last seen
@@ -21,7 +22,7 @@
     acgan:outbox             sorted set: messages about ends of jobs that are not delivered yet, by the next attempt
     acgan:message:{id}       hash: job, url, status, ended_at, epoch and attempts of such a message
     acgan:events             stream: the last ten thousand changes of all jobs
-    acgan:idempotency:{...}  hash: fingerprint of a caller's request and the id of its job; for a day
+    acgan:idempotency:{...}  hash: checksum of a caller's request, fingerprint of the order, id of its job; for a day
     acgan:rate:{...}         counters of each caller's recent requests; for two windows of the rate
     acgan:job:{id}           hash: kind, status, config, priority, runs_on, caller, turn, order, retry_of, created_at,
                              started_at, ended_at, progress, device, worker, error, trouble, warnings, fence, attempts
@@ -53,6 +54,7 @@ DELAYED = "acgan:delayed"
 LEASES = "acgan:leases"
 LINES = "acgan:lines"
 SEQUENCE = "acgan:sequence"
+ACCEPTED = "acgan:accepted"
 FENCE = "acgan:fence"
 WORKERS = "acgan:workers"
 PULSES = "acgan:pulses"

@@ -27,7 +27,7 @@ from app.api.dependencies import (
 from app.api.downloads import ConditionsDep, Content, deliver, described, of_bytes
 from app.api.guarded_route import GuardedRoute
 from app.api.openapi.headers import NEW_JOB, sends
-from app.api.routes.training import IdempotencyKey, accepted
+from app.api.routes.training import IdempotencyKey, accepted, checksum_of
 from app.problems import conditional
 from app.problems.conditional import IfNoneMatch
 from app.schemas.datasets import FILE_NAME, ArchiveQuery, DatasetList, DatasetView, WantedDataset
@@ -44,7 +44,7 @@ from models.synthesis.order import MANIFEST, MOST, DatasetManifest, DatasetOrder
 from models.version import code_version
 from worker.jobs.client import Order
 from worker.jobs.codec import AnyJob, UnreadableJob
-from worker.jobs.model import JobKind
+from worker.jobs.model import Job, JobKind
 from worker.observability import tracing
 
 MOST_IMAGES = 2 * MOST * NUM_CLASSES  # in a data set: of digits, its fields have the limits
@@ -78,6 +78,9 @@ async def order_dataset(
 
     A worker generates it as a job in the same queue as runs.
     """
+    request = checksum_of(wanted)
+    if known := await services.jobs.known(caller, idempotency_key, request):
+        return await ordered(known, services, response)
     check_webhook(wanted.webhook, services.webhook_hosts)
     await services.jobs.ping()
     model = await services.inference.models.find(wanted.checkpoint)
@@ -96,8 +99,13 @@ async def order_dataset(
         idempotency_key=idempotency_key,
         webhook=wanted.webhook,
         traceparent=tracing.traceparent(),
+        request=request,
     )
-    job = await services.jobs.create(entry)
+    return await ordered(await services.jobs.create(entry), services, response)
+
+
+async def ordered(job: Job, services: Services, response: Response) -> DatasetView:
+    """Notify the workers of an order, set the Location header, and return the view of the data set."""
     await accepted(job, services, response)
     response.headers["Location"] = f"/datasets/{job.id}"
     return DatasetView.of(job)

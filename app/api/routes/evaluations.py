@@ -16,14 +16,14 @@ from app.api.dependencies import (
     NoNull,
     Services,
     ServicesDep,
-    WithinBudget,
     WithinWorkRate,
+    check_budget,
     checked,
     job_of,
 )
 from app.api.guarded_route import GuardedRoute
 from app.api.openapi.headers import NEW_JOB
-from app.api.routes.training import IdempotencyKey, accepted
+from app.api.routes.training import IdempotencyKey, accepted, checksum_of
 from app.inference.service import ROLES
 from app.problems import conditional
 from app.problems.conditional import IfNoneMatch
@@ -51,9 +51,7 @@ EXAMPLES = {
 }
 
 
-@router.post(
-    "/evaluations", status_code=202, responses=NEW_JOB, dependencies=[MayStart, WithinWorkRate, NoNull, WithinBudget]
-)
+@router.post("/evaluations", status_code=202, responses=NEW_JOB, dependencies=[MayStart, WithinWorkRate, NoNull])
 async def evaluate_checkpoint(
     services: ServicesDep,
     response: Response,
@@ -65,6 +63,10 @@ async def evaluate_checkpoint(
 
     A worker computes it as a job, which takes minutes, and waits behind runs and data sets of the same priority.
     """
+    request = checksum_of(wanted)
+    if known := await services.jobs.known(caller, idempotency_key, request):
+        return await ordered(known, services, response)
+    await check_budget(services)
     check_webhook(wanted.webhook, services.webhook_hosts)
     await services.jobs.ping()
     manifest = await find_manifest(services, wanted.checkpoint)
@@ -78,8 +80,13 @@ async def evaluate_checkpoint(
         idempotency_key=idempotency_key,
         webhook=wanted.webhook,
         traceparent=tracing.traceparent(),
+        request=request,
     )
-    job = await services.jobs.create(entry)
+    return await ordered(await services.jobs.create(entry), services, response)
+
+
+async def ordered(job: Job, services: Services, response: Response) -> EvaluationView:
+    """Notify the workers of an order, set the Location header, and return the view of the evaluation."""
     await accepted(job, services, response)
     response.headers["Location"] = f"/evaluations/{job.id}"
     return EvaluationView.of(job)

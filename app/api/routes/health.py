@@ -2,7 +2,9 @@
 
 import logging
 import re
+from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -24,6 +26,9 @@ ADDRESS = re.compile(
     r"|(?<![\w/.])[\w-]+(?:\.[\w-]+)*:\d{2,5}\b",
     re.IGNORECASE,
 )
+FOLDER = re.compile(  # but not the path of a request, such as PUT /serving
+    r"(?<![\w./)])(?<!GET )(?<!PUT )(?<!POST )(?<!PATCH )(?<!DELETE )/[\w.~@%+-]+(?:/[\w.~@%+-]*)*"
+)
 
 router = APIRouter(tags=["operations"], route_class=GuardedRoute)
 
@@ -42,6 +47,7 @@ async def get_readiness(services: ServicesDep, request: Request, response: Respo
     ready, but answers requests until it exits.
     """
     model_manager, draining = services.inference.models, request.app.state.draining
+    hide = partial(without_addresses, places=request.app.state.hidden)
     worker_loops: dict[str, str] = {}
     try:
         await services.jobs.ping()
@@ -64,19 +70,20 @@ async def get_readiness(services: ServicesDep, request: Request, response: Respo
         draining=draining,
         redis=redis_state,
         serving=model_manager.serving,
-        trouble=without_addresses(model_manager.trouble),
-        loops=without_addresses_in(services.supervisor.report()),
-        worker_loops=without_addresses_in(worker_loops),
+        trouble=model_manager.trouble and hide(model_manager.trouble),
+        loops={name: hide(state) for name, state in services.supervisor.report().items()},
+        worker_loops={name: hide(state) for name, state in worker_loops.items()},
     )
 
 
-def without_addresses(text: str | None) -> str | None:
-    """Replace addresses of hosts and stores, because probes need no key."""
-    return text and ADDRESS.sub("(address)", text)
+def without_addresses(text: str, places: Iterable[str] = ()) -> str:
+    """Replace addresses of hosts and stores, and paths of folders, because probes need no key.
 
-
-def without_addresses_in(states: dict[str, str]) -> dict[str, str]:
-    return {name: without_addresses(state) or "" for name, state in states.items()}
+    `places` are paths that are recognised in any form, also relative ones and those with spaces.
+    """
+    for place in places:
+        text = re.sub(rf"(?<![\w/.]){re.escape(place)}(?![\w.-])", "(address)", text)
+    return FOLDER.sub("(address)", ADDRESS.sub("(address)", text))
 
 
 @router.get(

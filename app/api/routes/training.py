@@ -1,5 +1,6 @@
 """Routes to start, cancel, resume, retry, reorder, label and delete jobs."""
 
+import hashlib
 import logging
 from contextlib import suppress
 from typing import Annotated
@@ -7,6 +8,7 @@ from typing import Annotated
 import anyio.to_thread
 from fastapi import APIRouter, Body, Header, Response
 from kombu.exceptions import OperationalError
+from pydantic import BaseModel
 from structlog.contextvars import bind_contextvars
 
 from app.api import deletion
@@ -18,7 +20,6 @@ from app.api.dependencies import (
     OwnsJob,
     Services,
     ServicesDep,
-    WithinBudget,
     WithinWorkRate,
     check_budget,
 )
@@ -64,9 +65,13 @@ IdempotencyKey = Annotated[
 ]
 
 
-@router.post(
-    "/train", status_code=202, responses=NEW_JOB, dependencies=[MayStart, WithinWorkRate, NoNull, WithinBudget]
-)
+def checksum_of(wanted: BaseModel) -> str:
+    """Return the checksum of a request as it was sent: `latest` is not resolved, and defaults do not count."""
+    text = f"{type(wanted).__name__} {wanted.model_dump_json(exclude_defaults=True)}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@router.post("/train", status_code=202, responses=NEW_JOB, dependencies=[MayStart, WithinWorkRate, NoNull])
 async def start_run(
     services: ServicesDep,
     response: Response,
@@ -75,6 +80,10 @@ async def start_run(
     idempotency_key: IdempotencyKey = None,
 ) -> JobView:
     """Start a run. An empty body starts the original recipe: 100 epochs on MNIST."""
+    request = checksum_of(wanted)
+    if known := await services.jobs.known(caller, idempotency_key, request):
+        return await accepted(known, services, response)
+    await check_budget(services)
     check_webhook(wanted.webhook, services.webhook_hosts)
     await services.jobs.ping()  # if Redis may lose jobs, no worker would run it
     order = Order(
@@ -86,6 +95,7 @@ async def start_run(
         webhook=wanted.webhook,
         traceparent=tracing.traceparent(),
         asked=wanted.config,
+        request=request,
     )
     return await accepted(await services.jobs.create(order), services, response)
 

@@ -139,6 +139,22 @@ def test_responses_name_the_limit_what_remains_and_when(redis_url: str, store: C
             assert is_too_fast(answer)
 
 
+def test_errors_of_counted_requests_name_the_limit(redis_url: str) -> None:
+    with asking(redis_url, work_rate="9/minute", queue_limit=1) as client:
+        answers = [
+            client.post("/train"),
+            client.post("/train"),  # the queue is full
+            client.post("/train", json={"epochs": 0}),
+            client.post("/train", content="null", headers={"Content-Type": "application/json"}),
+            client.post("/datasets", json={"checkpoint": "20260101-000000-aaaaaa-e001"}),
+        ]
+        assert [answer.status_code for answer in answers] == [202, 429, 422, 422, 404]
+        left = [re.match(r'"default";r=(\d);t=\d+$', answer.headers["RateLimit"]) for answer in answers]
+        assert [found and found[1] for found in left] == ["8", "7", "6", "5", "4"]
+        assert {answer.headers["RateLimit-Policy"] for answer in answers} == {'"default";q=9;w=60'}
+        assert "RateLimit" not in client.post("/jobs/20260101-000000-aaaaaa/cancel").headers  # is not counted
+
+
 @pytest.mark.parametrize("text", ["nonsense", "60", "0/minute", "-1/minute", "1/second;9/minute"])
 @pytest.mark.parametrize("name", ["READ", "WORK"])
 def test_an_invalid_rate_is_refused_at_start(

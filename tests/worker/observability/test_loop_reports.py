@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.api.routes.health import without_addresses_in
+from app.api.routes.health import without_addresses
 from models.training.background_writer import BackgroundWriter
 from tests.worker.conftest import Ask, accept, until
 from worker.jobs.consumer import JobConsumer, clock, ourselves
@@ -246,8 +246,21 @@ def test_reports_from_a_clock_that_was_ahead_are_dropped(consumer: JobConsumer) 
     assert consumer.redis.hkeys(LOOPS) == [ourselves()]
 
 
-def test_addresses_are_removed_from_public_responses() -> None:
-    states = {"reconciler": "Redis: Error 111 connecting to 10.0.0.7:6379. Connection refused."}
-    assert without_addresses_in(states) == {
-        "reconciler": "Redis: Error 111 connecting to (address). Connection refused."
-    }
+@pytest.mark.parametrize(
+    ("text", "public"),
+    [
+        (
+            "Redis: Error 111 connecting to 10.0.0.7:6379. Connection refused.",
+            "Redis: Error 111 connecting to (address). Connection refused.",
+        ),
+        ("[Errno 13] Permission denied: '/srv/team/fence'", "[Errno 13] Permission denied: '(address)'"),
+        (
+            "the store /home/my files/store is missing: delete home/stores/4f",
+            "the store (address) is missing: delete (address)/stores/4f",
+        ),
+        ("choose another with PUT /serving; 5/10 done", "choose another with PUT /serving; 5/10 done"),
+        ("20260101-000000-aaaaaa-e001 is damaged", "20260101-000000-aaaaaa-e001 is damaged"),
+    ],
+)
+def test_addresses_are_removed_from_public_responses(text: str, public: str) -> None:
+    assert without_addresses(text, ("/home/my files/store", "home")) == public
