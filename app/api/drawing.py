@@ -107,7 +107,8 @@ async def answer(services: Services, question: Question, if_none_match: str | No
     drawing = Drawing.of(model, question)
     verify = query.verify if isinstance(query, DigitsQuery) else None
     if verify is None and query.seed is None and query.index == 0 and drawing.label is not None:
-        series, file = await inference.draw_any(model, drawing.label, query.n, drawing.encode)
+        work = FORMATS[question.form].work(query.n, question.look)
+        series, file = await inference.draw_any(model, drawing.label, query.n, drawing.encode, work)
         address = Address(model, series.seed, series.index, named=False, fixed=False)
         return count(question.form, Response(file, headers=address.validators("") | drawing.headers(address)))
     address = Address.of(model, query, query.checkpoint)

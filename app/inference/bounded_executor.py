@@ -1,4 +1,4 @@
-"""A single thread with a bounded queue for slow work: animations, digits of many generators, searches."""
+"""Threads with a bounded queue for slow work: animations, digits of many generators, searches, large sheets."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -12,14 +12,14 @@ Made = TypeVar("Made")
 
 
 class BoundedExecutor:
-    """Runs one call at a time. Belongs to one event loop."""
+    """Runs `at_once` calls at a time. Belongs to one event loop."""
 
-    def __init__(self, waiting: int, what: str = "animations and strips") -> None:
-        """`waiting` calls may wait for the one that runs; `what` names them in the message of Busy."""
+    def __init__(self, waiting: int, what: str = "animations and strips", at_once: int = 1) -> None:
+        """`waiting` calls may wait for those that run; `what` names them in the message of Busy."""
         self.what = what
-        self.limit = waiting + 1
+        self.limit = waiting + at_once
         self.asked = 0
-        self._limiter = anyio.CapacityLimiter(1)
+        self._limiter = anyio.CapacityLimiter(at_once)
 
     async def make(self, work: Callable[[], Made]) -> Made:
         """Return the result of `work`. Raises Busy if too many calls wait, and any error of `work`."""

@@ -1,6 +1,7 @@
 """The only module of this package that others import. It serves digits, and knows the generators that draw them."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import anyio.to_thread
@@ -51,8 +52,8 @@ __all__ = [
 ]
 
 FILMS_WAITING = 8  # an animation takes a few hundredths of a second
-SMALL = 128  # up to this number, digits are encoded directly, which is faster than a thread
-SMALL_NUMBER = 16  # the same for the digits of a number, whose layout takes longer
+SMALL = 120_000  # pixels: encoding takes half a millisecond, so it is done directly, which is faster than a thread
+ENCODINGS_WAITING = 16  # for each thread: the largest sheet takes two tenths of a second
 
 SEARCHES_WAITING = 8  # a search takes a few hundredths of a second, the first one of a data set a second
 
@@ -77,6 +78,7 @@ class InferenceService:
         self._batcher = Batcher(threads, settings.drawing_wait_seconds, self._target, supervisor)
         self._styles = StyleBanks(self._batcher, cached + 1)  # of the served generator and those in memory
         self._films = BoundedExecutor(FILMS_WAITING)
+        self._encodings = BoundedExecutor(ENCODINGS_WAITING * threads, "large sheets", threads)
         self._searches = BoundedExecutor(SEARCHES_WAITING, "nearest training images")
         self._timeline = EpochTimeline(store, device)
 
@@ -106,17 +108,20 @@ class InferenceService:
         """Draw any digits, and encode them in a drawing thread. Raises Busy."""
         return await self._batcher.draw(generator, batch, encode)
 
-    async def draw_any(self, model: LoadedModel, label: int, n: int, encode: Encode) -> tuple[SampleRange, bytes]:
-        """Return any n digits of a label: from the stock, or else drawn with a new seed. Raises Busy."""
+    async def draw_any(
+        self, model: LoadedModel, label: int, n: int, encode: Encode, work: int
+    ) -> tuple[SampleRange, bytes]:
+        """Return any n digits of a label: from the stock, or else drawn with a new seed. Raises Busy.
+
+        `work` is that of encoding, in pixels.
+        """
         served = self.models.served
         stock = served.stock if served and served.model is model else None
         taken = stock.take(label, n) if stock else None
         if taken is not None:
             metrics.STOCK_HITS.inc()
             self._batcher.look()
-            if n <= SMALL:
-                return taken.series, encode(taken)
-            return taken.series, await anyio.to_thread.run_sync(encode, taken)
+            return taken.series, await self.encode(partial(encode, taken), work)
         metrics.STOCK_MISSES.inc()
         if stock and stock.may_wait(n):
             return await self._batcher.take_or_wait(BufferTarget(model.generator, stock), label, n, encode)
@@ -148,11 +153,9 @@ class InferenceService:
         """Choose a digit for each label, all in the style of (seed, index). Raises StyleBankNotReady."""
         return (await self._styles.get(model)).choose(labels, seed, index)
 
-    async def encode(self, digits: np.ndarray, encode: Callable[[np.ndarray], bytes]) -> bytes:
-        """Encode digits that are in memory."""
-        if len(digits) <= SMALL_NUMBER:
-            return encode(digits)
-        return await anyio.to_thread.run_sync(encode, digits)
+    async def encode(self, encode: Callable[[], bytes], work: int) -> bytes:
+        """Encode digits that are in memory; `work` is a number of pixels. Raises Busy."""
+        return encode() if work <= SMALL else await self._encodings.make(encode)
 
     async def cached(self, tag: str | None, make: Callable[[], Awaitable[bytes]]) -> bytes:
         """Return the file with this ETag from memory, or the result of `make`."""

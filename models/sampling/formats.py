@@ -58,10 +58,16 @@ class Format(NamedTuple):
     description: str
     encode: Callable[[Samples, Look], bytes]
     has_look: bool = True  # whether the file depends on the look
+    overhead: int = 0  # of each digit: as much work as encoding this number of pixels
+
+    def work(self, digits: int, look: Look) -> int:
+        """Return the work of encoding, as a number of pixels. A processor encodes about 200,000 in a millisecond."""
+        side = IMAGE_SIZE * look.scale + look.padding if self.has_look else IMAGE_SIZE
+        return digits * (side**2 + self.overhead)
 
 
 FORMATS = {
     "png": Format("image/png", "one sheet", write_png),
-    "zip": Format("application/zip", "one PNG per digit", write_zip),
+    "zip": Format("application/zip", "one PNG per digit", write_zip, overhead=10_000),
     "npy": Format("application/x-npy", "numpy array", write_npy, has_look=False),
 }

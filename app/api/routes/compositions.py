@@ -18,7 +18,7 @@ from app.problems.conditional import IfNoneMatch
 from app.schemas.compositions import NUMBER, EvolutionQuery, FilmQuery, MorphQuery, NumberQuery
 from models.data.class_names import ClassNotFound, label_of
 from models.sampling.animation import ANIMATIONS, back_and_forth, encode_film
-from models.sampling.formats import FORMATS, encode_npy
+from models.sampling.formats import FORMATS, Look, encode_npy
 from models.sampling.grid import sheet
 from models.sampling.interpolation import Ends, morph
 from models.sampling.number_layout import set_number
@@ -28,6 +28,7 @@ from models.sampling.sampler import SampleList, fresh_seed
 router = APIRouter(tags=["digits"], route_class=GuardedRoute)
 
 PICTURES = {"png": "image/png"} | {name: animation.media_type for name, animation in ANIMATIONS.items()}
+LAYOUT = 8  # the work of placing the digits of a number and of encoding them, as a multiple of encoding them
 NUMBERS = {name: FORMATS[name].media_type for name in ("png", "npy")}
 
 
@@ -74,7 +75,8 @@ async def draw_number(
 
     if query.style == "hand":
         addresses, digits = await inference.choose_digits(address.model, labels, address.seed, address.index)
-        make = partial(inference.encode, digits, encode)
+        work = LAYOUT * FORMATS["png"].work(len(digits), Look(scale=query.scale, padding=query.padding))
+        make = partial(inference.encode, partial(encode, digits), work)
     else:
         addresses = SampleList(labels, address.seed, [address.index] * len(labels))
         distinct, positions = addresses.distinct()
