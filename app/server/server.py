@@ -3,6 +3,7 @@
 import functools
 import gc
 import logging
+import math
 import signal
 import socket
 import threading
@@ -49,6 +50,7 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 timeout_graceful_shutdown=GRACE_SECONDS,
+                timeout_keep_alive=math.ceil(self.line.bounds.request_seconds),
                 ws="none",
                 proxy_headers=False,  # app/middleware/forwarded_headers.py reads them
                 **options,

@@ -66,6 +66,8 @@ class Part:
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
+        if self.log is not None:
+            self.log.parent.mkdir(parents=True, exist_ok=True)  # it may have been deleted since the first start
         output = None if self.log is None else self.log.open("ab")
         self.begun = 0 if output is None else output.tell()
         try:
@@ -88,13 +90,17 @@ class Part:
 
     def how_it_ended(self) -> str:
         """Return why the process ended, if the end of its log has the reason, otherwise its exit code."""
+        ended = f"{self.name} ended with code {self.process.returncode}"
         if self.log is None:
-            return f"{self.name} ended with code {self.process.returncode}"
-        with self.log.open("rb") as log:
-            size = self.log.stat().st_size
-            log.seek(max(self.begun if self.begun <= size else 0, size - LAST_WORDS))
-            text = log.read().decode(errors="replace")
-        return self.explain(text) or f"{self.name} ended with code {self.process.returncode}: see {self.log}"
+            return ended
+        try:
+            with self.log.open("rb") as log:
+                size = log.seek(0, os.SEEK_END)
+                log.seek(max(self.begun if self.begun <= size else 0, size - LAST_WORDS))
+                text = log.read().decode(errors="replace")
+        except OSError as error:  # it was deleted, or its disk cannot be read: the part is restarted all the same
+            return f"{ended}; {self.log} cannot be read: {error.strerror}"
+        return self.explain(text) or f"{ended}: see {self.log}"
 
     def restart(self) -> None:
         self.end_children()

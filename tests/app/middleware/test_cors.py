@@ -6,7 +6,9 @@ import pytest
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
+from app.api.openapi.headers import HEADERS
 from app.main import create_app
+from app.middleware.cors import OPTIONS
 from app.security.api_keys import make_key
 from app.security.host_names import read_origins
 from app.settings import AppSettings
@@ -94,3 +96,15 @@ def test_origins_are_read() -> None:
         "http://localhost:3000",
         "http://[::1]:8080",
     ]
+
+
+def test_a_page_can_read_and_send_every_header_of_the_document() -> None:
+    safelisted = {"cache-control", "content-type", "last-modified"}  # every page may read these
+    exposed = {name.lower() for name in OPTIONS["expose_headers"]} | safelisted
+    assert {name.lower() for name in HEADERS} - {"vary"} <= exposed
+    document = create_app(AppSettings()).openapi()
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    sent = {
+        each["name"].lower() for found in operations for each in found.get("parameters", []) if each["in"] == "header"
+    }
+    assert sent - {"accept"} <= {name.lower() for name in OPTIONS["allow_headers"]}

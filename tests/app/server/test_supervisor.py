@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from app.server.embedded_redis import free_port
-from app.server.supervisor import CannotStart, hold, listens
+from app.server.supervisor import CannotStart, Part, hold, listens, watch
 from tests.worker.conftest import until
+from worker.lifecycle.signal_flag import SignalFlag
 from worker.observability.addresses import http_address
 
 FILES = 64
@@ -55,6 +57,29 @@ def test_a_server_on_all_addresses_of_a_family_is_found(host: str, family: socke
         server.listen()
         assert listens(host, server.getsockname()[1])
     assert not listens(host, free_port())
+
+
+def test_a_part_whose_log_was_deleted_is_restarted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    log, stopping = tmp_path / "logs" / "worker.log", SignalFlag()
+    part = Part(
+        "worker", [sys.executable, "-c", "import time; print('it runs', flush=True); time.sleep(60)"], {}, tmp_path, log
+    )
+    first = part.process.pid
+    lost: list[int] = []
+    watching = threading.Thread(target=watch, args=([part], stopping, lost.append))
+    try:
+        until(lambda: b"it runs" in log.read_bytes())
+        shutil.rmtree(log.parent)
+        watching.start()
+        part.process.kill()
+        until(lambda: log.exists() and b"it runs" in log.read_bytes())
+        assert (lost, part.has_ended()) == ([first], False)
+        assert "worker ended with code -9" in caplog.text
+    finally:
+        stopping.set()
+        watching.join(10)
+        part.end_children()
+        part.process.wait()
 
 
 def test_an_ipv6_address_has_brackets() -> None:
