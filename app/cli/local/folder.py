@@ -14,6 +14,8 @@ from models.errors import Conflict
 from models.records import Record
 
 HISTORY, TABLE, STATE = "history.json", "history.csv", "resume.safetensors"
+STATE_LIMIT = 512 << 20  # bytes; with the largest latent vectors a state has about 150 MB
+HISTORY_LIMIT = 64 << 20  # bytes; a thousand epochs have about 2 MB
 TRACKING = "tracking.json"
 TRACKING_LIMIT = 4096  # bytes
 

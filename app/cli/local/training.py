@@ -13,7 +13,7 @@ from pydantic import Field
 from rich.console import Console
 
 from app.cli.display.progress import print_epoch, progress_bar, show
-from app.cli.local.folder import HISTORY, STATE, TABLE, FolderTaken, tracked_id
+from app.cli.local.folder import HISTORY, HISTORY_LIMIT, STATE, STATE_LIMIT, TABLE, FolderTaken, tracked_id
 from app.cli.local.stored_data import reader
 from app.settings import AppSettings
 from models.atomic_files import write_durably
@@ -33,9 +33,6 @@ from models.training.trainer import Check, Trainer
 from worker.tracking.sender import Shortfall
 from worker.tracking.session import TrackingSession
 from worker.tracking.tracker import TrackingTarget
-
-STATE_LIMIT = 512 << 20  # bytes; with the largest latent vectors a state has about 150 MB
-HISTORY_LIMIT = 64 << 20  # bytes; a thousand epochs have about 2 MB
 
 
 class Stopped(Exception):

@@ -11,12 +11,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
+from app.cli.local.stored_data import as_begun
 from app.server.embedded_redis import embedded_url
+from models.config import TrainingConfig
 from models.data.reference import Reference
 from models.registry.store import CheckpointStore
 from models.registry.training_data import TrainingDataStore
+from models.training.training_state import Position, State, to_bytes
 from tests.conftest import RunningRedis, small
 from tests.support.class_folders import write_class, write_classes
 from tests.support.forks import run_acgan
@@ -81,6 +85,31 @@ def test_the_same_images_stay_one_version_and_a_run_trains_on_them(letters: Path
     assert trained.returncode == 0, trained.stderr
     with Image.open(tmp_path / "run" / "plot_epoch_001_generated.png") as plot:
         assert plot.size == (28 * 5, 1120)
+
+
+def test_a_resumed_run_keeps_its_version(letters: Path, tmp_path: Path) -> None:
+    acgan("training-data", "add", "letters", str(letters))
+    words = ["--batch-size", "6", "--train-examples", "18", "--test-examples", "10", "--out", str(tmp_path / "run")]
+    assert acgan("train", "--dataset", "letters", "--epochs", "1", *words).returncode == 0
+    write_class(letters / "a", 0, [500])
+    acgan("training-data", "add", "letters", str(letters))
+    resumed = acgan("train", "--dataset", "letters", "--epochs", "2", *words, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    history = json.loads((tmp_path / "run" / "history.json").read_text())
+    assert (history["config"]["dataset"], len(history["epochs"])) == ("letters@1", 2)
+    other = acgan("train", "--dataset", "letters@2", "--epochs", "3", *words, "--resume")
+    assert (other.returncode, "another recipe" in other.stderr) == (2, True)
+
+
+def test_the_version_of_a_stopped_run_comes_from_its_state(tmp_path: Path) -> None:
+    config = TrainingConfig(dataset="letters@3", epochs=2)
+    state = State(Position(epoch=1, iteration=2, seconds=0.0), config, "sha256:0", {"x": torch.zeros(1)})
+    (tmp_path / "resume.safetensors").write_bytes(to_bytes(state))
+    assert as_begun(TrainingConfig(dataset="letters"), tmp_path).dataset == "letters@3"
+    assert as_begun(TrainingConfig(dataset="letters@2"), tmp_path).dataset == "letters@2"
+    assert as_begun(TrainingConfig(dataset="mnist"), tmp_path).dataset == "mnist"
+    (tmp_path / "resume.safetensors").write_bytes(b"damaged")
+    assert as_begun(TrainingConfig(dataset="letters"), tmp_path).dataset == "letters"
 
 
 def test_list_and_show_print_json(letters: Path) -> None:
