@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -18,36 +17,26 @@ from worker.jobs import scripts
 from worker.jobs.codec import BEING_DELETED, AnyJob, UnreadableJob, decode, encode, present, with_trouble
 from worker.jobs.errors import raises_store_unavailable
 from worker.jobs.keys import (
-    ACCEPTED,
-    DELAYED,
     JOBS,
-    LEASES,
-    LOOPS,
-    OUTBOX,
     SEQUENCE,
     WORKERS,
     epochs_key,
     idempotency_key,
     index_key,
     job_key,
-    queue_key,
 )
-from worker.jobs.loop_states import summarize
 from worker.jobs.model import (
     ENDED,
-    RUNS_ON,
     Job,
     JobKind,
     JobStatus,
     RunsOn,
     Standing,
-    accepted_at,
     job_id_of,
     kind_of_order,
 )
 from worker.jobs.redis_client import check_eviction, heedful
-
-LOOKED_AT = 1000  # how many waiting jobs are searched for the oldest
+from worker.jobs.standing import read_standing, read_worker_loops
 
 
 class JobNotFound(NotFound, code="job-not-found"):
@@ -339,38 +328,11 @@ class JobClient:
 
     async def standing(self) -> Standing:
         """Count waiting and running jobs, and workers. The cost does not depend on the number of ended jobs."""
-        places = [queue_key(runs_on) for runs_on in RUNS_ON] + [DELAYED]
-        async with self.redis.pipeline(transaction=True) as pipeline:
-            pipeline.time()
-            pipeline.get(ACCEPTED)
-            for ids in (JOBS, LEASES, OUTBOX, *places):
-                pipeline.zcard(ids)
-            pipeline.zrange(WORKERS, 0, -1, withscores=True)
-            for ids in places:
-                pipeline.zrange(ids, 0, LOOKED_AT - 1)
-            (seconds, _), accepted, listed, running, undelivered, *counts = await pipeline.execute()
-        (*ready, delayed), workers, waiting = counts[: len(places)], counts[len(places)], counts[len(places) + 1 :]
-        accepted_times = (accepted_at(job_id) for ids in waiting for job_id in ids)
-        oldest = min((time.timestamp() for time in accepted_times if time is not None), default=seconds)
-        kinds = Counter(worker.partition(" ")[0] for worker in present(workers, seconds))
-        return Standing(
-            accepted=int(accepted or listed),
-            ready=dict(zip(RUNS_ON, ready, strict=True)),
-            delayed=delayed,
-            running=running,
-            undelivered=undelivered,
-            oldest=max(0.0, seconds - oldest),
-            workers={"cpu": kinds["cpu"], "gpu": kinds["gpu"]},
-        )
+        return await read_standing(self.redis)
 
     async def worker_loops(self) -> dict[str, str]:
         """Return the states of the workers' background loops by name: `running`, or the reason for not working."""
-        async with self.redis.pipeline(transaction=True) as pipeline:
-            pipeline.hgetall(LOOPS)
-            pipeline.zrange(WORKERS, 0, -1, withscores=True)
-            pipeline.time()
-            reports, workers, (seconds, _) = await pipeline.execute()
-        return summarize(reports, present(workers, seconds), seconds)
+        return await read_worker_loops(self.redis)
 
     async def close(self) -> None:
         await self.redis.aclose()

@@ -56,7 +56,7 @@ class Schedule(RuleBasedStateMachine):
         self.snapshot: dict[str, bytes] | None = None
         for place, job_id in enumerate(JOB_IDS):
             fields = [word for field in Order(TrainingConfig()).fields.items() for word in field]
-            self.script(scripts.CREATE, [job_id, place, 100, "", "", "", *fields])
+            self.script(scripts.CREATE, [job_id, place, 100, "", "", "", "", *fields])
 
     def script(self, text: str, args: list[Any]) -> Any:
         return self.redis.register_script(text)(args=args)

@@ -1,6 +1,6 @@
 -- ARGV: id, place, bound, idempotency key or '', fingerprint of the order, checksum of the request or '', the caller or
--- '' if shares do not count, then field, value, ... of the record. Accept a job: record and place in the queue, together. Asked twice, since an answer may be
--- lost, it does it once.
+-- '' if shares do not count, then field, value, ... of the record. Accept a job: record and place in the queue,
+-- together. Asked twice, since an answer may be lost, it does it once.
 -- Returns what became of it, the job's id, when it was accepted, and which workers are there.
 local id, before = ARGV[1], ARGV[4]
 if before ~= '' then
