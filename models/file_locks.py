@@ -38,11 +38,14 @@ def try_lock(descriptor: int) -> bool:
 
 
 @contextmanager
-def only_one(path: Path, seconds: float, on_wait: Callable[[], None]) -> Iterator[bool]:
+def only_one(
+    path: Path, seconds: float, on_wait: Callable[[], None], check: Callable[[], None] = lambda: None
+) -> Iterator[bool]:
     """Hold the lock of a file that exists only as long as it is held. Waits for another holder at most `seconds`.
 
-    `on_wait` is called once, if another holds the lock. The value is False if there are no locks, as on some
-    network mounts: nothing is held then. Raises TimeoutError, OSError.
+    `on_wait` is called once, if another holds the lock. During the wait, `check` is called every 0.1 s and may end the
+    wait by raising. The value is False if there are no locks, as on some network mounts: nothing is held then. Raises
+    TimeoutError, OSError, and what `check` raises.
     """
     end, waits = time.monotonic() + seconds, False
     while True:
@@ -63,6 +66,7 @@ def only_one(path: Path, seconds: float, on_wait: Callable[[], None]) -> Iterato
         if not waits:
             on_wait()
         waits = True
+        check()
         time.sleep(RETRY_SECONDS)
 
 

@@ -23,7 +23,7 @@ from worker.observability.loop_reports import LoopReporter
 
 logger = logging.getLogger(__name__)
 
-DEAF_ROUNDS = 4  # rounds in a row in which jobs waited and messages were sent, but this idle worker claimed no job
+DEAF_ROUNDS = 4  # rounds in a row in which claimable jobs waited and messages were sent, but this worker was idle
 UNSEEN_ROUNDS = 4  # rounds after which a worker that was not seen is removed from the list
 EXIT_CODE = 75  # EX_TEMPFAIL: the supervisor restarts the worker
 
@@ -31,7 +31,8 @@ EXIT_CODE = 75  # EX_TEMPFAIL: the supervisor restarts the worker
 class Reconciler:
     """`notify_workers` notifies the workers that a job waits; `idle` returns whether this worker runs no job.
 
-    `kind` is the kind of this worker, `cpu` or `gpu`.
+    `kind` is the kind of this worker, `cpu` or `gpu`. `begin` is called once, after the first round that succeeds; if it
+    raises StoreUnavailable or OSError, it is called again.
     """
 
     def __init__(
@@ -46,8 +47,10 @@ class Reconciler:
         lease_seconds: float = 30.0,
         children: Callable[[], Sequence[int]] = lambda: (),
         supervisor: Supervisor | None = None,
+        begin: Callable[[JobConsumer], None] = lambda _consumer: None,
     ) -> None:
         self.consumer = consumer
+        self.begin = begin
         self.lease_seconds = lease_seconds
         self.pulses = Pulses(
             consumer,
@@ -81,7 +84,7 @@ class Reconciler:
             self._thread.join(seconds)
 
     def _keep(self, beat: Beat) -> None:
-        lists_are_whole = False
+        lists_are_whole = has_begun = False
         while not self._over.is_set():
             trouble = None
             try:
@@ -89,6 +92,9 @@ class Reconciler:
                 if not lists_are_whole:
                     self.rebuild_indexes()
                     lists_are_whole = True
+                if not has_begun:
+                    self.begin(self.consumer)
+                    has_begun = True
             except (StoreUnavailable, OperationalError, OSError) as error:
                 self.deaf_rounds = 0
                 lists_are_whole = False  # the next Redis may be another one, with data of an older version
@@ -114,12 +120,18 @@ class Reconciler:
                     logger.error("job %s: its worker was lost; the job is %s", job_id, became)
         self.consumer.seen(self.kind, UNSEEN_ROUNDS * self.seconds)
         self.pulses.end_silent_children()
-        waiting = {runs_on: self.consumer.waiting(runs_on) for runs_on in taken_by(self.kind)}
+        takes = taken_by(self.kind)
+        waiting = {runs_on: self.consumer.waiting(runs_on) for runs_on in takes}
         for runs_on, number in waiting.items():
             for _ in range(number - self.consumer.notifications(runs_on) if number else 0):
                 self.notify_workers(runs_on)
         claims = self.consumer.claims()
-        heard_nothing = sum(waiting.values()) > 0 and self.idle() and claims == self.claims_seen
+        heard_nothing = (
+            sum(waiting.values()) > 0
+            and self.idle()
+            and claims == self.claims_seen
+            and self.consumer.can_claim(takes)  # a job that only another version understands is left alone
+        )
         self.deaf_rounds = self.deaf_rounds + 1 if heard_nothing else 0
         self.claims_seen = claims
         if self.deaf_rounds > DEAF_ROUNDS:

@@ -30,6 +30,7 @@ from worker.jobs.model import kind_of
 from worker.lifecycle import shutdown
 from worker.lifecycle.heartbeat import is_alive, start_pulse
 from worker.lifecycle.lease import STALLED_SECONDS
+from worker.lifecycle.workshops import clear_workshops
 from worker.observability import exporter, log_config, metrics, tracing
 from worker.observability.metrics_channel import NAME as LINE
 from worker.observability.metrics_channel import Sender
@@ -88,6 +89,7 @@ reconciler = Reconciler(
     backoff_seconds=settings.backoff_seconds,
     lease_seconds=settings.lease_seconds,
     children=shutdown.children,
+    begin=partial(clear_workshops, settings),
 )
 webhooks = WebhookSender.of(settings)
 

@@ -59,16 +59,20 @@ def load_dataset(
     mnist_mirrors: Sequence[str] | None = None,
     read_stored: ReadStored | None = None,
     downloads: bool = True,
+    check: Callable[[], None] = lambda: None,
 ) -> Dataset:
     """Load the data set that `config` names, cut to its first `train_examples` and `test_examples`.
 
     `cache` has a folder for each data set, or for the archive of several. `mnist_mirrors` replaces the catalog's
     mirrors of MNIST. `read_stored` returns the images and labels of both splits, and the names of the classes, of a
-    data set that a user brought. Without `downloads`, only the files of this machine are read.
+    data set that a user brought. Without `downloads`, only the files of this machine are read. `check` is called twice
+    a second during a download, or the wait for that of another process. It may end them by raising an error that is no
+    OSError and no ValueError.
 
     Raises:
         DatasetUnavailable: if it cannot be read or downloaded.
         TrainingDataNotFound, OSError: those of `read_stored`.
+        Exception: what `check` raises.
     """
     name, data = config.dataset, DATASETS.get(config.dataset)
     classes = data.classes if data else ()
@@ -79,7 +83,7 @@ def load_dataset(
     elif data.files:
         mirrors = data.mirrors if mnist_mirrors is None or name != "mnist" else mnist_mirrors
         place = cache / (data.archive.name if data.archive else name)
-        splits = load_idx(data, data_dir, place, mirrors, downloads)
+        splits = load_idx(data, data_dir, place, mirrors, downloads, check)
     else:
         wanted = config.train_examples, config.test_examples
         train, test = (size if most is None else min(most, size) for most, size in zip(wanted, data.sizes, strict=True))

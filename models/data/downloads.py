@@ -6,6 +6,7 @@ Each download has limits on its bytes, on the time without data and on the total
 import logging
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ PIECE = 1 << 16  # bytes
 SILENCE_SECONDS = 10.0  # for a connection, and between two pieces
 SECONDS = 300.0  # for a file of at most some ten megabytes
 PROGRESS_SECONDS = 15.0  # between two messages
+CHECK_SECONDS = 0.5  # longest time between two calls of `check`
 SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 
 
@@ -42,11 +44,20 @@ class BoundedFile:
         return self.file.write(data)
 
 
-def download(address: str, path: Path, limit: int, seconds: float = SECONDS, *, is_decoded: bool = True) -> None:
+def download(
+    address: str,
+    path: Path,
+    limit: int,
+    seconds: float = SECONDS,
+    *,
+    is_decoded: bool = True,
+    check: Callable[[], None] = lambda: None,
+) -> None:
     """Download a file of at most `limit` bytes within `seconds`, also if the server sends slowly.
 
     A `Content-Encoding`, as some servers set for .gz, is undone, unless not `is_decoded`: then the bytes are those that
-    the server sends. Progress is logged. Raises DownloadFailed, FileTooLarge, OSError or ValueError.
+    the server sends. Progress is logged. `check` is called twice a second and may end the download by raising. Raises
+    DownloadFailed, FileTooLarge, OSError or ValueError, and what `check` raises.
     """
     proxy = _usable_proxy(address)
     failures: list[BaseException] = []
@@ -61,17 +72,31 @@ def download(address: str, path: Path, limit: int, seconds: float = SECONDS, *, 
 
         thread = threading.Thread(target=run, name="download", daemon=True)
         thread.start()
-        end = time.monotonic() + seconds
-        while thread.is_alive() and (left := end - time.monotonic()) > 0:
-            thread.join(min(left, PROGRESS_SECONDS))
-            if thread.is_alive():
-                done = (limit - bounded.left) // 1_000_000
-                logger.info("%s: %d MB so far, of at most %d", printable(address), done, limit // 1_000_000)
-        if thread.is_alive():
-            bounded.left = 0  # it ends with the next piece
-            raise DownloadFailed(f"it took longer than {seconds:g} s")
+        try:
+            _wait(thread, bounded, seconds, check)
+        finally:
+            bounded.left = 0  # if the thread still runs, it ends with the next piece
     if failures:
         raise _explained(failures[0], proxy)
+
+
+def _wait(thread: threading.Thread, file: BoundedFile, seconds: float, check: Callable[[], None]) -> None:
+    """Wait for the end of a download, and log its progress.
+
+    Raises DownloadFailed after `seconds`, and what `check` raises.
+    """
+    now = time.monotonic()
+    end, report_at = now + seconds, now + PROGRESS_SECONDS
+    while thread.is_alive() and now < end:
+        check()
+        thread.join(min(end - now, CHECK_SECONDS, PROGRESS_SECONDS))
+        now = time.monotonic()
+        if thread.is_alive() and now >= report_at:
+            done = (file.limit - file.left) // 1_000_000
+            logger.info("%s: %d MB so far, of at most %d", printable(file.name), done, file.limit // 1_000_000)
+            report_at = now + PROGRESS_SECONDS
+    if thread.is_alive():
+        raise DownloadFailed(f"it took longer than {seconds:g} s")
 
 
 def _usable_proxy(address: str) -> Proxy | None:

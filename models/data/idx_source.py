@@ -7,7 +7,7 @@ differently. Other sets have one publisher, and a known checksum only of what it
 import logging
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,25 +39,33 @@ class DatasetUnavailable(NotFound, code="training-data-unavailable"):
 
 
 def load_idx(
-    data: TrainingData, data_dir: Path | None, cache: Path, mirrors: Sequence[str], downloads: bool = True
+    data: TrainingData,
+    data_dir: Path | None,
+    cache: Path,
+    mirrors: Sequence[str],
+    downloads: bool = True,
+    check: Callable[[], None] = lambda: None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Find the four files of `data` and verify their checksums.
 
     If the user named a folder and it is not empty, only that folder is used: a folder with other training data is an
     error, not a reason to use the cache or a mirror. But a folder for MNIST, in which no file can be meant for `data`,
     counts as empty for data other than MNIST. `mirrors` replaces the addresses of `data`, if it has no archive. Without
-    `downloads`, files that are neither in the folder nor in the cache are missing.
+    `downloads`, files that are neither in the folder nor in the cache are missing. During a download, and while another
+    process downloads the files, `check` is called twice a second. It may end the wait by raising an error that is no
+    OSError and no ValueError; no file is left then.
 
     Returns:
         uint8 train images (N, 28, 28), train labels (N,), test images (M, 28, 28), test labels (M,).
 
     Raises:
         DatasetUnavailable: the message names each place, the missing files and the files that are there.
+        Exception: what `check` raises.
     """
     files = None if data_dir is None else _from_named_folder(data, data_dir)
     if files is None:
         place = "ACGAN_DATA_DIR (not set)" if data_dir is None else f"ACGAN_DATA_DIR={printable(data_dir)} (empty)"
-        files = _from_cache_or_mirrors(data, place, cache, mirrors if downloads else (), downloads)
+        files = _from_cache_or_mirrors(data, place, cache, mirrors if downloads else (), downloads, check)
     train_images, train_labels, test_images, test_labels = (
         _read(name, file, files.pop(name)) for name, file in data.files.items()
     )
@@ -138,11 +146,19 @@ def _missing(data: TrainingData, found: Collection[str]) -> str:
 
 
 def _from_cache_or_mirrors(
-    data: TrainingData, place: str, cache: Path, mirrors: Sequence[str], downloads: bool
+    data: TrainingData,
+    place: str,
+    cache: Path,
+    mirrors: Sequence[str],
+    downloads: bool,
+    check: Callable[[], None],
 ) -> dict[str, bytes]:
-    """Return the four files, each from the cache, or downloaded to it. Raises DatasetUnavailable."""
+    """Return the four files, each from the cache, or downloaded to it.
+
+    Raises DatasetUnavailable, and what `check` raises.
+    """
     if data.archive is not None:
-        return _from_cached_archive(data, data.archive, place, cache, downloads)
+        return _from_cached_archive(data, data.archive, place, cache, downloads, check)
     files, reason = _from_cache(data, cache)
     if len(files) == len(data.files):
         return files
@@ -150,12 +166,12 @@ def _from_cache_or_mirrors(
     try:
         if not mirrors:
             raise DownloadFailed("there are none")
-        with _only_download(data, cache):
+        with _only_download(data, cache, check):
             files, reason = _from_cache(data, cache)
             for name, file in data.files.items():
                 if name not in files:
                     missing = name
-                    files[name] = _from_mirrors(cache, name, file, mirrors)
+                    files[name] = _from_mirrors(cache, name, file, mirrors, check)
     except OSError as error:
         raise DatasetUnavailable(
             f"{data.title} was not found: {missing} was looked for in {place}; "
@@ -178,29 +194,33 @@ def _from_cache(data: TrainingData, cache: Path) -> tuple[dict[str, bytes], str]
 
 
 @contextmanager
-def _only_download(data: TrainingData, cache: Path) -> Iterator[None]:
-    """Let one process at a time download to a cache, and delete what a killed one left. Raises OSError.
+def _only_download(data: TrainingData, cache: Path, check: Callable[[], None]) -> Iterator[None]:
+    """Let one process at a time download to a cache, and delete what a killed one left.
 
-    Another process waits, and then finds the files in the cache.
+    Another process waits, and then finds the files in the cache. Raises OSError, and what `check` raises.
     """
 
     def on_wait() -> None:
         logger.info("another process downloads %s to %s: waiting for it", data.title, printable(cache))
 
-    with only_one(_made(cache) / LOCK, ARCHIVE_SECONDS, on_wait) as is_locked:
+    with only_one(_made(cache) / LOCK, ARCHIVE_SECONDS, on_wait, check) as is_locked:
         for leftover in cache.glob(f"{TEMPORARY}*") if is_locked else ():
             shutil.rmtree(leftover, ignore_errors=True)
         yield
 
 
-def _from_mirrors(cache: Path, name: str, file: IdxFile, mirrors: Sequence[str]) -> bytes:
-    """Download a file and cache it in the form that has a known checksum, to verify it later. Raises OSError."""
+def _from_mirrors(cache: Path, name: str, file: IdxFile, mirrors: Sequence[str], check: Callable[[], None]) -> bytes:
+    """Download a file and cache it in the form that has a known checksum, to verify it later.
+
+    Raises OSError, and what `check` raises.
+    """
     errors, limit = [], unpacked_limit({name: file})
     for mirror in mirrors:
         try:
             with tempfile.TemporaryDirectory(dir=_made(cache), prefix=TEMPORARY) as folder:
                 path = Path(folder) / "download"
-                download(f"{mirror.rstrip('/')}/{name}.gz", path, limit, is_decoded=file.packed_sha256 is None)
+                address, is_decoded = f"{mirror.rstrip('/')}/{name}.gz", file.packed_sha256 is None
+                download(address, path, limit, is_decoded=is_decoded, check=check)
                 search = search_folder(Path(folder), {name: file})
                 if name in search.found and file.sha256 is None:
                     write_durably(cache / f"{name}.gz", read_bounded(path, limit))
@@ -217,18 +237,21 @@ def _from_mirrors(cache: Path, name: str, file: IdxFile, mirrors: Sequence[str])
 
 
 def _from_cached_archive(
-    data: TrainingData, archive: Archive, place: str, cache: Path, downloads: bool
+    data: TrainingData, archive: Archive, place: str, cache: Path, downloads: bool, check: Callable[[], None]
 ) -> dict[str, bytes]:
-    """Return the four files of an archive from the cache, or download the archive. Raises DatasetUnavailable."""
+    """Return the four files of an archive from the cache, or download the archive.
+
+    Raises DatasetUnavailable, and what `check` raises.
+    """
     members = stored_members(data.files, cache)
     try:
         if len(members) < len(data.files):
             if not downloads:
                 raise DownloadFailed("it is not downloaded")
-            with _only_download(data, cache):
+            with _only_download(data, cache, check):
                 members = stored_members(data.files, cache)
                 if len(members) < len(data.files):
-                    _download_archive(archive, cache)
+                    _download_archive(archive, cache, check)
                     members = stored_members(data.files, cache)
         limit = unpacked_limit(data.files)
         return {name: gunzip_bounded(members[name], limit, name) for name in data.files}
@@ -241,13 +264,16 @@ def _from_cached_archive(
         ) from error
 
 
-def _download_archive(archive: Archive, cache: Path) -> None:
-    """Download the archive and keep the files of all sets that come from it. Raises OSError."""
+def _download_archive(archive: Archive, cache: Path, check: Callable[[], None]) -> None:
+    """Download the archive and keep the files of all sets that come from it.
+
+    Raises OSError, and what `check` raises.
+    """
     names = [name for data in DATASETS.values() if data.archive == archive for name in data.files]
     with tempfile.TemporaryDirectory(dir=_made(cache), prefix=TEMPORARY) as folder:
         path = Path(folder) / "download"
         logger.info("downloading %s, %d MB, once", archive.address, archive.size // 1_000_000)
-        download(archive.address, path, archive.size, ARCHIVE_SECONDS, is_decoded=False)
+        download(archive.address, path, archive.size, ARCHIVE_SECONDS, is_decoded=False, check=check)
         if not is_archive(path, archive):
             raise FileDamaged(f"{archive.address} is not the file that was published: another size or checksum")
         store_members(path, names, cache)

@@ -11,7 +11,7 @@ from tests.conftest import RunningRedis
 from tests.worker.conftest import until
 from worker.jobs.client import Order
 from worker.jobs.consumer import JobConsumer
-from worker.jobs.keys import index_key, notifications_key
+from worker.jobs.keys import index_key, job_key, notifications_key
 from worker.jobs.model import JobKind, JobStatus, RunsOn
 from worker.reconciler import DEAF_ROUNDS, EXIT_CODE, Reconciler
 
@@ -31,8 +31,8 @@ class Parts:
     def notify_workers(self, runs_on: RunsOn) -> None:
         self.consumer.redis.lpush(notifications_key(runs_on), "knock")
 
-    def accept(self) -> None:
-        ask_desk(self.url, lambda jobs: jobs.create(Order(TrainingConfig())))
+    def accept(self) -> str:
+        return ask_desk(self.url, lambda jobs: jobs.create(Order(TrainingConfig()))).id
 
 
 @pytest.fixture
@@ -70,6 +70,22 @@ def test_a_busy_worker_is_not_ended(parts: Parts) -> None:
     for _ in range(3 * DEAF_ROUNDS):
         parts.reconciler.once()
     assert parts.ends == []
+
+
+def test_a_job_that_only_another_version_understands_ends_no_worker(parts: Parts) -> None:
+    """The worker receives each notification and claims nothing. A job that it could claim counts again."""
+    strange = parts.accept()
+    parts.consumer.redis.hset(job_key(strange), "config", '{"recipe": "of a newer version"}')
+    for _ in range(3 * DEAF_ROUNDS):
+        parts.reconciler.once()
+        parts.consumer.redis.delete(notifications_key("any"))
+        assert parts.consumer.claim() is None
+    assert parts.ends == []
+    assert parts.consumer.redis.hget(job_key(strange), "status") == JobStatus.QUEUED
+    parts.accept()
+    for _ in range(DEAF_ROUNDS + 1):
+        parts.reconciler.once()
+    assert parts.ends == [EXIT_CODE]
 
 
 def test_a_worker_is_not_ended_while_others_take_jobs(parts: Parts) -> None:

@@ -7,7 +7,9 @@ published and recorded: otherwise a run that resumes from it would lose an epoch
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 
+from models.bounded_reading import printable
 from models.evaluation.epoch_snapshot import EpochSnapshot, snapshot_epoch
 from models.evaluation.quality_gate import QualityGate
 from models.networks.weights import state_to_bytes
@@ -31,6 +33,7 @@ from models.training.background_writer import BackgroundWriter
 from models.training.trainer import Trainer
 from worker.jobs.errors import StoreUnavailable
 from worker.jobs.model import EpochRecord
+from worker.lifecycle.checkpoint_verification import MOST_NAMED
 from worker.lifecycle.context import JobContext
 from worker.observability import metrics, tracing
 from worker.observability.background_loops import Supervisor
@@ -106,7 +109,9 @@ class CheckpointPublisher:
         """Resume from the last saved state, if there is one. Returns earlier epochs that the job's record has lost.
 
         If the state cannot be used, or the store has none although the record names epochs or a state, the run restarts
-        from the beginning, with a warning. Raises Unreachable, StateDeleted, StateNotUnderstood.
+        from the beginning, with a warning. Epochs that the record has lost and whose checkpoints cannot be read stay
+        missing, with a warning. Raises Unreachable, StateDeleted, StateNotUnderstood, and what `JobContext.check`
+        raises.
         """
         try:
             data = self.store.load_state(self.job_id)
@@ -116,15 +121,17 @@ class CheckpointPublisher:
                 return []
             state = self.parse_state(data)
             where = state.position
-            lost = self.lost_before(where.epoch)
+            lost, missing = self.lost_before(where.epoch)
             self.trainer.load_state(state)
             logger.info("job %s resumes after iteration %d of epoch %d", self.job_id, where.iteration, where.epoch)
-            return lost
         except Unreachable:
             raise
-        except (CheckpointDamaged, CheckpointNotFound, training_state.InvalidState, OSError) as error:
+        except (CheckpointDamaged, training_state.InvalidState, OSError) as error:
             self.start_again(f"its saved state cannot be used: {error}")
             return []
+        if missing:
+            self.warn_of(missing)
+        return lost
 
     def start_again(self, reason: str) -> None:
         """Log that the run restarts from the beginning, and add this to its warnings."""
@@ -139,15 +146,32 @@ class CheckpointPublisher:
         except training_state.InvalidState as error:
             raise not_understood(self.job_id, str(error)) from error
 
-    def lost_before(self, epoch: int) -> list[EpochRecord]:
+    def lost_before(self, epoch: int) -> tuple[list[EpochRecord], list[str]]:
         """Read earlier epochs that are missing in the record from their checkpoints.
 
-        They are missing if Redis restarted with older data. Raises CheckpointDamaged, CheckpointNotFound.
+        They are missing if Redis restarted with older data. Returns their records, and a sentence for each epoch whose
+        checkpoint cannot be read: it is damaged, or was deleted to stay within ACGAN_STORE_LIMIT. Raises Unreachable,
+        and other OSErrors.
         """
         reported = self.context.claim.reported
-        lost = (CheckpointId(self.job_id, number) for number in range(1, epoch) if number not in reported)
-        manifests = [self.store.manifest(checkpoint) for checkpoint in lost]
-        return [record_of(manifest) for manifest in manifests]
+        records, missing = list[EpochRecord](), list[str]()
+        for number in (number for number in range(1, epoch) if number not in reported):
+            try:
+                records.append(record_of(self.store.manifest(CheckpointId(self.job_id, number))))
+            except (CheckpointDamaged, CheckpointNotFound) as error:
+                missing.append(f"epoch {number}: {error}")
+        return records, missing
+
+    def warn_of(self, missing: list[str]) -> None:
+        """Log the epochs that stay missing in the record, and add them to the record's warnings.
+
+        `missing` has a sentence for each. Raises what `JobContext.check` raises.
+        """
+        more = f"; and {len(missing) - MOST_NAMED} more" if len(missing) > MOST_NAMED else ""
+        faults = "; ".join(missing[:MOST_NAMED])
+        warning = printable(f"the record lacks epochs whose checkpoints cannot be read: {faults}{more}")
+        logger.warning("job %s: %s", self.job_id, warning)
+        self.context.record(partial(self.context.jobs.add_warning, self.context.claim, warning))
 
     def is_save_due(self) -> bool:
         return time.monotonic() - self.saved_at >= self.context.settings.save_seconds

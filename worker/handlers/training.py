@@ -110,10 +110,14 @@ def report_loading(context: JobContext) -> None:
 
 
 def load_data(context: JobContext, config: TrainingConfig) -> Dataset:
-    """Load the training data of a run. Raises DatasetUnavailable, TrainingDataNotFound, OSError."""
-    settings = context.settings
+    """Load the training data of a run, or download them, which may take an hour.
+
+    Raises LeaseLost, Cancelled and Interrupted, also during a download; DatasetUnavailable, TrainingDataNotFound,
+    OSError.
+    """
+    settings, check = context.settings, context.check
     read_stored = partial(read_stored_data, context)
-    return load_dataset(config, settings.data_dir, settings.cache_dir, settings.mirrors, read_stored)
+    return load_dataset(config, settings.data_dir, settings.cache_dir, settings.mirrors, read_stored, check=check)
 
 
 def read_stored_data(context: JobContext, dataset: str) -> tuple[Arrays, tuple[str, ...]]:

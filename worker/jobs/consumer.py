@@ -16,7 +16,7 @@ from models.config import TrainingConfig
 from models.records import Progress
 from models.registry.manifest import CheckpointId
 from worker.jobs import scripts
-from worker.jobs.codec import UnreadableJob, decode, decode_job, pairs
+from worker.jobs.codec import AnyJob, UnreadableJob, decode, decode_job, pairs
 from worker.jobs.errors import raises_store_unavailable
 from worker.jobs.keys import (
     FENCE,
@@ -120,7 +120,7 @@ class JobConsumer:
         check_eviction(self.redis.info("memory"))
 
     def waiting(self, runs_on: RunsOn = "any") -> int:
-        """Return the number of jobs in one queue that a worker may claim now."""
+        """Return the number of jobs in one queue, including those that only another version understands."""
         return int(self.redis.zcard(queue_key(runs_on)))
 
     def notifications(self, runs_on: RunsOn = "any") -> int:
@@ -173,29 +173,35 @@ class JobConsumer:
 
         A job whose record this version does not understand is not claimed; its `trouble` gives the reason.
         """
-        left_alone: list[str] = []
-        while (found := self._next(args=[len(takes), *takes, *left_alone])) is not None:
-            job_id, fields, epochs = found
-            left_alone.append(job_id)  # also if another worker claims it first
-            job = decode(job_id, pairs(fields), pairs(epochs))
+        seen: list[str] = []  # also those that another worker claims first
+        while (job := self._look(takes, seen)) is not None:
             if isinstance(job, UnreadableJob):
-                logger.warning("job %s is not claimed: %s", job_id, job.trouble)
-                self._leave_alone(args=[job_id, job.trouble])
-            elif (claimed := self._take(job_id, lease_seconds, lowest_fence)) is not None:
+                logger.warning("job %s is not claimed: %s", job.id, job.trouble)
+                self._leave_alone(args=[job.id, job.trouble])
+            elif (claimed := self._take(job.id, lease_seconds, lowest_fence)) is not None:
                 return claimed
         return None
+
+    def can_claim(self, takes: Sequence[RunsOn] = RUNS_ON) -> bool:
+        """Return whether a job waits that this version understands."""
+        seen: list[str] = []
+        while isinstance(job := self._look(takes, seen), UnreadableJob):
+            continue
+        return job is not None
+
+    def _look(self, takes: Sequence[RunsOn], seen: list[str]) -> AnyJob | None:
+        """Return the next waiting job that is not in `seen`, and add its id there; None if there is no other."""
+        if (found := self._next(args=[len(takes), *takes, *seen])) is None:
+            return None
+        job_id, fields, epochs = found
+        seen.append(job_id)
+        return decode(job_id, pairs(fields), pairs(epochs))
 
     def _take(self, job_id: str, lease_seconds: float, lowest_fence: int) -> Claim | None:
         """Claim one job. Without a response in time, repeat the claim under the same name, which is idempotent."""
         name, asked_at = uuid4().hex, clock()
-        args: list[str | int | float] = [
-            job_id,
-            name,
-            lowest_fence,
-            lease_seconds,
-            ourselves(),
-            process_name(os.getppid()),
-        ]
+        holder = ourselves(), process_name(os.getppid())
+        args: list[str | int | float] = [job_id, name, lowest_fence, lease_seconds, *holder]
         for attempt in range(1, CLAIM_ATTEMPTS + 1):
             try:
                 answer = self._claim(args=args, client=self.patient)

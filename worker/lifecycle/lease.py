@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 LISTEN_SECONDS = 1.0  # longest time between two renewals, and thus until a cancellation is detected
 GRACE_SECONDS = 1.0
 END_SECONDS = 10.0  # for the thread to end: a response of Redis takes less
-STALLED_SECONDS = 900.0  # longest time without a check; a download, an iteration and a checkpoint each take less
+STALLED_SECONDS = 900.0  # longest time without a check; an iteration and a checkpoint each take less
 EXIT_CODE = 75  # EX_TEMPFAIL
 
 

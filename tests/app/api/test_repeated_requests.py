@@ -1,4 +1,4 @@
-"""A request that is repeated with its `Idempotency-Key` returns its job, whatever has changed since."""
+"""A request that is repeated with its `Idempotency-Key` returns its job, although other things have changed since."""
 
 from typing import Any
 

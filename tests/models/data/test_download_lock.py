@@ -1,8 +1,9 @@
 """Processes that need the same files at once: one downloads them, and the others wait and read the cache."""
 
 import logging
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from models.data import idx_source
 from models.data.catalog import DATASETS
 from models.data.idx_archive import SUMS
-from models.data.idx_source import DatasetUnavailable
+from models.data.idx_source import DatasetUnavailable, load_idx
 from models.file_locks import try_lock
 from tests.models.data.test_idx_source import Mirror, put
 from tests.models.data.test_published_sets import (
@@ -95,4 +96,51 @@ def test_a_process_that_holds_the_lock_for_too_long_is_reported(
         assert try_lock(held.fileno())
         with pytest.raises(DatasetUnavailable, match=r"another process has held .*\.downloading for 0\.2 s"):
             load("emnist_digits", None, tmp_path, [])
+    assert emnist.requests == []
+
+
+class Stopped(Exception):
+    """The caller of a download wants it to end."""
+
+
+def stop_when(is_time: Callable[[], bool]) -> Callable[[], None]:
+    def check() -> None:
+        if is_time():
+            raise Stopped
+
+    return check
+
+
+@pytest.mark.parametrize("name", ["fashion_mnist", "emnist_digits"])
+def test_a_check_ends_a_download_and_leaves_no_file(
+    fashion: Published, emnist: Emnist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The server sends a half, and the rest only after the end."""
+    has_begun, is_over = threading.Event(), threading.Event()
+
+    def answer(path: str) -> Iterator[bytes]:
+        data = fashion.answers.get(path, emnist.archive)
+        yield data[: len(data) // 2]
+        has_begun.set()
+        assert is_over.wait(60)
+        yield data[len(data) // 2 :]
+
+    with Mirror(answer) as mirror:
+        row = DATASETS[name]
+        source = row.archive and row.archive._replace(address=f"{mirror}gzip.zip")
+        monkeypatch.setitem(DATASETS, name, row._replace(archive=source))
+        with pytest.raises(Stopped):
+            load_idx(DATASETS[name], None, tmp_path, [mirror], check=stop_when(has_begun.is_set))
+        is_over.set()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_check_ends_the_wait_for_another_process(
+    emnist: Emnist, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    check = stop_when(lambda: WAITS in caplog.text)
+    with (tmp_path / ".downloading").open("wb") as held, caplog.at_level(logging.INFO):
+        assert try_lock(held.fileno())
+        with pytest.raises(Stopped):
+            load_idx(DATASETS["emnist_digits"], None, tmp_path, [], check=check)
     assert emnist.requests == []

@@ -15,7 +15,7 @@ from models.data.reference import Reference
 from models.devices import DeviceUnavailable
 from models.evaluation.epoch_snapshot import EpochSnapshot
 from models.networks.weights import generator_from_bytes
-from models.registry.store import CheckpointId, CheckpointStore
+from models.registry.store import MANIFEST, CheckpointId, CheckpointStore
 from models.training import training_state
 from models.training.trainer import Trainer
 from tests.conftest import RunningRedis, small
@@ -170,12 +170,13 @@ def test_a_job_that_another_worker_claimed_is_left_alone(
     """For a worker that was stopped for a while: by its next write the record has another token."""
     consumer = JobConsumer.connect(settings.redis_url)
 
-    def stolen(*arguments: object) -> object:
+    def stolen(*arguments: object, **named: object) -> object:
         consumer.redis.hset(f"acgan:job:{job_id}", "fence", 999)
-        return load(*arguments)
+        return load(*arguments, **named)
 
     load: Callable[..., object] = load_dataset
     monkeypatch.setattr(training, "load_dataset", stolen)
+    monkeypatch.setattr("worker.lifecycle.lease.GRACE_SECONDS", 60.0)  # a busy machine loads for longer than a second
     job_id = accept(settings, config)
     assert run_next_job(settings) is None
     job = read_job(settings, job_id)
@@ -221,11 +222,11 @@ def test_an_epoch_that_was_not_reported_is_repeated(
     assert [epoch.epoch for epoch in read_job(settings, job_id).epochs] == [1, 2]
 
 
-@pytest.mark.parametrize("gone", [False, True])
+@pytest.mark.parametrize("fault", ["none", "deleted", "damaged"])
 def test_epochs_that_redis_has_lost_are_reported_again_from_their_checkpoints(
-    settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch, gone: bool
+    settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    """Redis lost writes that are older than the run's state. Without a checkpoint, the run restarts with a warning."""
+    """Redis lost writes that are older than the run's state. An epoch without a usable checkpoint stays missing."""
 
     def finish(self: JobConsumer, claim: Claim, status: JobStatus, error: str = "", trouble: str = "") -> None:
         raise LeaseLost(claim.job.id)
@@ -241,16 +242,26 @@ def test_epochs_that_redis_has_lost_are_reported_again_from_their_checkpoints(
         client.delete(epochs_key(job_id))
         client.hset(job_key(job_id), "status", "queued")
         client.zadd(QUEUE, {job_id: 1})
-    if gone:
-        shutil.rmtree(CheckpointStore(settings.store_dir).folder(CheckpointId(job_id, 1)))
+    store = CheckpointStore(settings.store_dir)
+    state = store.load_state(job_id)
+    assert state is not None
+    assert training_state.from_bytes(state).position.epoch == 3
+    folder = store.folder(CheckpointId(job_id, 1))
+    if fault == "deleted":
+        shutil.rmtree(folder)
+    elif fault == "damaged":
+        (folder / MANIFEST).write_bytes(b"digits")
+    trained = list[int]()
+    monkeypatch.setattr(Trainer, "step", lambda _self, epoch, _iteration: trained.append(epoch))
     run_next_job(settings)
     job = read_job(settings, job_id)
     assert job.status == JobStatus.SUCCEEDED
-    assert [(epoch.epoch, epoch.losses) for epoch in job.epochs] == [(each.epoch, each.losses) for each in before]
-    assert (job.epochs[0] == before[0]) is not gone
-    assert ["restarted from the beginning" in warning for warning in job.warnings] == [True] * gone
-    manifest = CheckpointStore(settings.store_dir).manifest(CheckpointId(job_id, 2))
-    assert manifest.warnings == ([] if gone else job.warnings)  # an existing checkpoint is kept unchanged
+    assert job.epochs == (before if fault == "none" else before[1:])
+    assert trained == []
+    reasons = {"deleted": f"there is no checkpoint {job_id}-e001", "damaged": f"the manifest of {job_id}-e001 cannot"}
+    assert len(job.warnings) == (fault != "none")
+    assert all(f"cannot be read: epoch 1: {reasons[fault]}" in warning for warning in job.warnings)
+    assert store.manifest(CheckpointId(job_id, 2)).warnings == []
 
 
 def test_critical_writes_wait_for_redis(mortal_redis: RunningRedis) -> None:
