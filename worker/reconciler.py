@@ -31,8 +31,8 @@ EXIT_CODE = 75  # EX_TEMPFAIL: the supervisor restarts the worker
 class Reconciler:
     """`notify_workers` notifies the workers that a job waits; `idle` returns whether this worker runs no job.
 
-    `kind` is the kind of this worker, `cpu` or `gpu`. `begin` is called once, after the first round that succeeds; if it
-    raises StoreUnavailable or OSError, it is called again.
+    `kind` is the kind of this worker, `cpu` or `gpu`. `begin` is called once, after the first round that succeeds, and
+    again if it raises StoreUnavailable or OSError.
     """
 
     def __init__(
