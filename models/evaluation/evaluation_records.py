@@ -1,9 +1,12 @@
 """The order and the result of an evaluation. Without torch."""
 
-from typing import Annotated, Literal
+import math
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
+from models.errors import InvalidInput
 from models.records import Record
 
 CLOSE = 0.01  # share of test digits that count as copies by chance
@@ -31,7 +34,8 @@ class Figures(Record):
 
     Intervals of accuracies and shares are Wilson's. Those of distances, density, coverage and variety are by the
     jackknife over ten groups of the evaluated digits. They show how much a figure varies with other digits of the same
-    generator, not the effect of other real digits or of another judge.
+    generator, not the effect of other real digits or of another judge. If there are too few digits for an interval,
+    both its ends are the figure.
     """
 
     digits: int = Field(description="Number of evaluated digits.")
@@ -80,3 +84,30 @@ class Evaluation(Record):
     real: Figures
     device: str = Field(description="Type of the device that computed the figures: `cpu` or `cuda`.")
     seconds: float
+
+
+class FiguresNotFinite(InvalidInput, code="figures-not-finite"):
+    """Figures of an evaluation are not finite numbers. The message names them."""
+
+
+def require_finite(figures: dict[str, Any], of: str) -> dict[str, Any]:
+    """Return the figures, whose values are numbers or nested sequences of numbers. `of` names the digits.
+
+    JSON has no NaN: a record with one could not be read. Raises FiguresNotFinite.
+    """
+    wrong = [name for name, value in figures.items() if not all(map(math.isfinite, _numbers(value)))]
+    if wrong:
+        raise FiguresNotFinite(
+            f"the evaluation has no result, because these figures of the {of} digits are not finite numbers: "
+            f"{', '.join(wrong)}. Perhaps all training images of a class are equal, or the judge could not learn from "
+            "the training data"
+        )
+    return figures
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, list | tuple):
+        for each in value:
+            yield from _numbers(each)
+    else:
+        yield value

@@ -17,7 +17,7 @@ from torch import Tensor
 from models.data.dataset import Dataset
 from models.evaluation import classifier, metrics, resampling
 from models.evaluation.classifier import Classifier, Looks, look
-from models.evaluation.evaluation_records import CLOSE, Effort, Evaluation, Figures
+from models.evaluation.evaluation_records import CLOSE, Effort, Evaluation, Figures, require_finite
 from models.evaluation.evaluation_steps import Steps, compute_always
 from models.evaluation.judge import Judge
 from models.evaluation.metrics import Check, Moments, go_on
@@ -97,7 +97,10 @@ class Evaluator:
         return self.examine(digits, self.by_class(digits), draw_lessons, "generated")
 
     def examine_real(self) -> Figures:
-        """Evaluate the real digits: test digits for accuracy, variety and copies; else training against test digits."""
+        """Evaluate the real digits: test digits for accuracy, variety and copies; else training against test digits.
+
+        Raises FiguresNotFinite.
+        """
         train, labels = self.dataset.train_images, self.dataset.train_labels
         chosen = torch.cat(
             [(labels == label).nonzero().flatten()[: self.effort.digits] for label in range(self.dataset.class_count)]
@@ -111,15 +114,18 @@ class Evaluator:
         test = self.dataset.test_images, self.dataset.test_labels
         near, _ = self.nearest(*test)
         of_test = self.recognised(self.real, test[1]) | self.varied(self.real, test[1]) | near
-        return compared.model_copy(update=of_test)
+        return compared.model_copy(update=require_finite(of_test, "real"))
 
     def examine(self, digits: Tensor, labels: Tensor, lessons: Lessons, name: str) -> tuple[Figures, Neighbours]:
-        """Evaluate digits. `lessons` is called if a pupil must be trained; `name` is that of the kept steps."""
+        """Evaluate digits. `lessons` is called if a pupil must be trained; `name` is that of the kept steps.
+
+        Raises FiguresNotFinite.
+        """
         near, neighbours = self.nearest(digits, labels)
         seen = look(self.judge.classifier, digits, self.check)
-        figures = self.recognised(seen, labels) | self.varied(seen, labels)
+        figures = require_finite(self.recognised(seen, labels) | self.varied(seen, labels), name)
         self.report_step("comparing the digits with real ones")
-        figures |= self.steps(f"{name}-compared", lambda: self.compared(seen, labels))
+        figures |= self.steps(f"{name}-compared", lambda: require_finite(self.compared(seen, labels), name))
         figures |= self.taught(lessons, name) | near
         return Figures.model_validate(figures), neighbours
 
@@ -166,11 +172,12 @@ class Evaluator:
         }
 
     def varied(self, seen: Looks, labels: Tensor) -> dict[str, object]:
-        """Measure how much the digits of each class vary, compared with real ones."""
+        """Measure how much the digits of each class vary, compared with real ones: NaN if those do not vary."""
         parts = metrics.split_by_class(seen.features, labels, self.dataset.class_count)
         groups = metrics.split_by_class(resampling.groups_of(labels), labels, self.dataset.class_count)
         real = self.judge.distances.tolist()
-        ratios = [metrics.mean_distance(features) / theirs for features, theirs in zip(parts, real, strict=True)]
+        distances = [metrics.mean_distance(features) for features in parts]
+        ratios = [own / theirs if theirs else math.nan for own, theirs in zip(distances, real, strict=True)]
         without = resampling.variety_without(parts, groups, real, self.check).cpu().tolist()  # one transfer from a GPU
         mean = sum(ratios) / len(ratios)
         means = [sum(each) / len(each) for each in zip(*without, strict=True)]
@@ -253,7 +260,7 @@ class Evaluator:
 def evaluate(
     name: str, generator: FoldedGenerator, examiner: Evaluator, real: Figures
 ) -> tuple[Evaluation, Neighbours]:
-    """Evaluate a generator. Takes minutes on a CPU."""
+    """Evaluate a generator. Takes minutes on a CPU. Raises FiguresNotFinite."""
     began = time.monotonic()
     figures, neighbours = examiner.examine_generator(generator)
     tests = len(examiner.dataset.test_labels)

@@ -70,8 +70,10 @@ def density_and_coverage(real: Tensor, generated: Tensor, k: int = 5, check: Che
 
     A real digit's neighbourhood reaches to its k-th nearest real digit. Density is the mean number of neighbourhoods
     that a generated digit is in, divided by k; coverage is the share of neighbourhoods with at least one of them.
-    Both are near 1 if generated digits are distributed like real ones.
+    Both are near 1 if generated digits are distributed like real ones. Of k real digits or fewer, which are at least
+    two, all others are neighbours.
     """
+    k = min(k, len(real) - 1)
     radius = torch.cat([torch.cdist(rows, real).kthvalue(k + 1, 1).values for rows in _cut(real, check)])  # 0 to itself
     inside = (
         torch.cdist(rows, generated) < reach[:, None]

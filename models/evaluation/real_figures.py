@@ -15,7 +15,10 @@ FIGURES_LIMIT = 1 << 20  # bytes; the figures of real digits have 3 KB
 
 
 def find_real(examiner: Evaluator, cache: Path) -> Figures:
-    """Return the quality figures of real digits, from the package or the cache. Else compute and cache them."""
+    """Return the quality figures of real digits, from the package or the cache. Else compute and cache them.
+
+    Raises FiguresNotFinite and OSError; then nothing is cached.
+    """
     found = known_real(examiner, cache)
     if found is not None:
         return found

@@ -28,7 +28,14 @@ def groups_of(labels: Tensor) -> Tensor:
 
 
 def interval(value: float, without: Sequence[float]) -> Interval:
-    """Return the 95 % interval of a figure, given the figures without each group."""
+    """Return the 95 % interval of a figure, given the figures without each group.
+
+    A group without which the figure is not defined (NaN) does not count. If none counts, there is no interval: both
+    ends are the figure.
+    """
+    without = [each for each in without if not math.isnan(each)]
+    if not without:
+        return value, value
     mean = sum(without) / len(without)
     spread = sum((each - mean) ** 2 for each in without)
     half = STUDENT * math.sqrt((len(without) - 1) / len(without) * spread)
@@ -95,6 +102,7 @@ def density_and_coverage_intervals(
     values: tuple[float, float], drawn: Tensor, real: Tensor, groups: Tensor, check: Check, k: int = 5
 ) -> tuple[Interval, Interval]:
     """Return the intervals of `metrics.density_and_coverage(real, drawn, k)`."""
+    k = min(k, len(real) - 1)
     member = one_hot(groups).float()
     held, covered = member.new_zeros(GROUPS).double(), member.new_zeros(GROUPS).double()
     for rows in real.split(ROWS):
@@ -110,7 +118,10 @@ def density_and_coverage_intervals(
 
 
 def distances_without(features: Tensor, groups: Tensor, check: Check) -> Tensor:
-    """Return `metrics.mean_distance` of features (N, F) without each group: float64 (GROUPS,)."""
+    """Return `metrics.mean_distance` of features (N, F) without each group: float64 (GROUPS,).
+
+    It is NaN without a group that leaves fewer than two of the features.
+    """
     member = one_hot(groups)
     pairs = torch.zeros(GROUPS, GROUPS, dtype=member.dtype, device=member.device)
     for rows, mine in zip(features.split(ROWS), member.split(ROWS), strict=True):
@@ -119,13 +130,13 @@ def distances_without(features: Tensor, groups: Tensor, check: Check) -> Tensor:
     counts = member.sum(0)
     left = pairs.sum() - pairs.sum(0) - pairs.sum(1) + pairs.diagonal()
     n = counts.sum() - counts
-    return left / (n * (n - 1))
+    return torch.where(n > 1, left / (n * (n - 1)), math.nan)
 
 
 def variety_without(
     by_class: Iterable[Tensor], groups: Iterable[Tensor], real: Sequence[float], check: Check
 ) -> Tensor:
-    """Return the variety of each class without each group: float64 (K, GROUPS), on the features' device.
+    """Return the variety of each class without each group: float64 (K, GROUPS), on the features' device; may be NaN.
 
     `by_class` and `groups` have the features (N, F) and the groups (N,) of each class, `real` the mean distance between
     two of its real images.

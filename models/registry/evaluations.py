@@ -5,25 +5,32 @@
     evaluations.json    the newest evaluation of each checkpoint and effort
 
 The folder belongs to the job: the deletion of the job deletes it, and entries of deleted jobs in the list do not count.
+The list has nothing that the folders do not have: if it is missing or cannot be used, the next publication makes it
+again from them.
 """
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.bounded_reading import FileMissing
-from models.evaluation.evaluation_records import Effort, Evaluation
-from models.registry.manifest import CheckpointDamaged, CheckpointId, FileRecord, Manifest
+from models.bounded_reading import FileFault, FileInvalid, FileMissing
+from models.evaluation.evaluation_records import Effort, Evaluation, require_finite
+from models.registry.manifest import CheckpointDamaged, CheckpointId, CheckpointNotFound, FileRecord, Manifest
 from models.registry.storage.base import MANIFEST, ArtifactStorage, Folder
-from models.registry.storage.reading import parse, read_bytes, read_record, seal
+from models.registry.storage.reading import RECORD_BYTES, parse, read_bytes, read_record, seal
 from models.registry.store import CheckpointStore
+
+logger = logging.getLogger(__name__)
 
 EVALUATION = "evaluation"
 WORK = "evaluating"  # the folder of finished steps, see `ArtifactStorage.workshop`
 RESULT, PICTURE = "result.json", "picture.png"
 LIST = "evaluations.json"
 FILE_LIMIT = 8 << 20  # bytes; a picture of 47 classes has about one million
+LIST_LIMIT = RECORD_BYTES  # a longer list would not be read; an entry has about 300 bytes
 
 
 class EvaluationManifest(BaseModel):
@@ -48,39 +55,56 @@ class Evaluated(BaseModel):
     dataset_checksum: str
     frechet_distance: float
 
+    @classmethod
+    def of(cls, job: str, effort: Effort, evaluation: Evaluation) -> "Evaluated":
+        return cls(
+            job=job,
+            checkpoint=evaluation.checkpoint,
+            effort=effort,
+            dataset_checksum=evaluation.dataset_checksum,
+            frechet_distance=evaluation.generator.frechet_distance,
+        )
+
 
 class EvaluationList(BaseModel):
+    """The newest evaluation of each checkpoint and effort, oldest first."""
+
     model_config = ConfigDict(frozen=True)
 
     evaluations: list[Evaluated] = Field([])
 
-    def with_one(self, new: Evaluated) -> "EvaluationList":
-        others = [each for each in self.evaluations if (each.checkpoint, each.effort) != (new.checkpoint, new.effort)]
-        return EvaluationList(evaluations=[*others, new])
+    @classmethod
+    def newest_of(cls, evaluations: Iterable[Evaluated]) -> "EvaluationList":
+        """Make the list of evaluations in their order, oldest first."""
+        newest = dict[tuple[str, Effort], Evaluated]()
+        for each in evaluations:
+            newest.pop((each.checkpoint, each.effort), None)  # moves it to the end
+            newest[each.checkpoint, each.effort] = each
+        return cls(evaluations=list(newest.values()))
 
 
 def publish_evaluation(
     store: CheckpointStore, job: str, fence: int, effort: Effort, evaluation: Evaluation, picture: bytes
 ) -> None:
-    """Store a result, unless this worker has lost the job. Raises FenceRejected, OSError; then nothing is stored."""
+    """Store a result, unless this worker has lost the job. A damaged list of results is made again.
+
+    Raises FiguresNotFinite, FenceRejected, OSError; then nothing is stored.
+    """
+    require_finite(evaluation.generator.model_dump(), "generated")
+    require_finite(evaluation.real.model_dump(), "real")
     storage, folder = store.storage, Folder(job, EVALUATION)
     files = {RESULT: evaluation.model_dump_json(indent=2).encode(), PICTURE: picture}
     records = {name: FileRecord.of(data) for name, data in files.items()}
     manifest = EvaluationManifest(
         checkpoint=evaluation.checkpoint, effort=effort, created_at=datetime.now(UTC), files=records
     )
-    entry = Evaluated(
-        job=job,
-        checkpoint=evaluation.checkpoint,
-        effort=effort,
-        dataset_checksum=evaluation.dataset_checksum,
-        frechet_distance=evaluation.generator.frechet_distance,
-    )
+    entry = Evaluated.of(job, effort, evaluation)
 
     def listed(data: bytes | None) -> bytes:
-        known = EvaluationList() if data is None else parse(data, EvaluationList, LIST)
-        left = [each for each in known.evaluations if has_evaluation(storage, each.job)]
-        return seal(EvaluationList(evaluations=left).with_one(entry))
+        folders = set(storage.folders())
+        known = known_evaluations(storage, data, folders)
+        left = [each for each in known if Folder(each.job, EVALUATION) in folders]
+        return seal_bounded(EvaluationList.newest_of([*left, entry]), folders)
 
     staged = storage.stage(folder, fence, files)
 
@@ -95,6 +119,49 @@ def publish_evaluation(
     except BaseException:
         storage.discard(staged)
         raise
+
+
+def known_evaluations(storage: ArtifactStorage, data: bytes | None, folders: Collection[Folder]) -> list[Evaluated]:
+    """Parse the content of the list; None if it is missing. If it cannot be used, read the results in `folders`.
+
+    These are the placed folders of the store. Raises OSError if the store cannot be read.
+    """
+    try:
+        if data is not None:
+            return parse(data, EvaluationList, LIST).evaluations
+    except FileInvalid as error:
+        logger.warning("the list of evaluations is made again: %s", error)
+    found = list[tuple[float, Evaluated]]()
+    for job in sorted(folder.job for folder in folders if folder.name == EVALUATION):
+        try:
+            manifest = read_record(storage, f"{job}/{EVALUATION}/{MANIFEST}", EvaluationManifest)
+            entry = Evaluated.of(job, manifest.effort, read_evaluation(storage, job))
+        except (FileFault, CheckpointDamaged) as error:
+            logger.warning("the evaluation %s is not listed: %s", job, error)
+            continue
+        found.append((manifest.created_at.timestamp(), entry))
+    return [entry for _, entry in sorted(found, key=lambda each: each[0])]
+
+
+def seal_bounded(listed: EvaluationList, folders: Collection[Folder]) -> bytes:
+    """Serialise the list with at most LIST_LIMIT bytes.
+
+    If it is longer, entries of checkpoints that are not in `folders` are dropped, then the oldest ones.
+    """
+    data = seal(listed)
+    if len(data) <= LIST_LIMIT:
+        return data
+    left = [each for each in listed.evaluations if _folder_of(each.checkpoint) in folders]
+    while len(data := seal(EvaluationList(evaluations=left))) > LIST_LIMIT:
+        left = left[len(left) // 10 + 1 :]
+    logger.warning("the list of evaluations keeps %d of %d entries", len(left), len(listed.evaluations))
+    return data
+
+
+def _folder_of(checkpoint: str) -> Folder | None:
+    with suppress(CheckpointNotFound):
+        return CheckpointId.parse(checkpoint).folder
+    return None
 
 
 def has_evaluation(storage: ArtifactStorage, job: str) -> bool:

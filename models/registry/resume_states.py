@@ -1,6 +1,7 @@
 """Resume states: the last one of each job. `resume.json` names the file. Both may be deleted to stay in the budget."""
 
 import re
+from collections.abc import Callable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -88,10 +89,21 @@ class ResumeStates(JobClaims):
         self.storage.delete(f"{job}/{RESUME}")
         self._delete_states(job)
 
-    def delete_state(self, job: str) -> None:
-        """Delete the state of a job that failed or was cancelled, and record that it was deleted."""
-        self.storage.write(f"{job}/{RESUME}", seal(StateRecord(deleted=True)))
-        self._delete_states(job)
+    def delete_state(self, job: str, is_unused: Callable[[], bool] = lambda: True) -> bool:
+        """Delete the state of a job that failed or was cancelled, and record that it was deleted.
+
+        Does nothing if `is_unused` is false, which is called immediately before, while no state can be saved. Returns
+        whether the state was deleted. Raises OSError, and what `is_unused` raises.
+        """
+
+        def step() -> bool:
+            if not is_unused():
+                return False
+            self.storage.write(f"{job}/{RESUME}", seal(StateRecord(deleted=True)))
+            self._delete_states(job)
+            return True
+
+        return self.storage.alone(step)
 
     def _delete_states(self, job: str, but: str = "") -> None:
         for name in self.storage.names(job):

@@ -2,10 +2,13 @@
 
 Deletes in this order: files that are an hour old and temporary, shards of ended jobs, or sent by users for jobs that
 were not accepted; resume states of ended jobs, and the files that users sent for them; epochs of the oldest runs except
-each run's last. Never deletes training data, generated data sets, or checkpoints that are served, pinned, best (by
-their epochs or by evaluations) or being read. JSON records, a few kB each, are not counted.
+each run's last. Never deletes training data, generated data sets, states, sent files and epochs that are younger than
+ten minutes, or checkpoints that are the newest or the best of their data set (by their epochs or by evaluations),
+pinned, needed by a job that has not ended, or being read by this process. A read of another process ends with an error
+if its checkpoint is deleted meanwhile. JSON records, a few kB each, are not counted.
 """
 
+import math
 import re
 import time
 from collections import defaultdict
@@ -25,7 +28,7 @@ from models.registry.storage.uploads import UPLOAD, WORK, delete_upload, forget_
 from models.registry.store import DATASET, SHARD_PREFIX, CheckpointId, CheckpointStore, Manifest
 from models.registry.training_data import PLACE as TRAINING_DATA
 
-GRACE_SECONDS = 600  # a younger checkpoint may be in use by a reader
+GRACE_SECONDS = 600  # a younger checkpoint may be in use by a reader; a younger state or sent file may be resumed
 TEMPORARY_SECONDS = 3600  # an older temporary file is no longer being written
 BYTES_A_DIGIT = 400  # in a generated data set
 
@@ -37,7 +40,17 @@ class StoreFull(Conflict, code="store-full"):
 class Deletion(NamedTuple):
     what: str  # the checkpoint's id, or a sentence
     size: int  # bytes
-    delete: Callable[[], None]
+    delete: Callable[[], bool]  # returns whether the files were deleted, which were in use otherwise
+
+
+class Uses(NamedTuple):
+    """What the records of jobs say now. Asked again immediately before each deletion; may raise errors of its own."""
+
+    has_ended: Callable[[str], bool] = lambda _job: True
+    needed: Callable[[], Collection[CheckpointId]] = tuple  # checkpoints that jobs draw with or evaluate
+
+
+UNKNOWN = Uses()
 
 
 class Usage:
@@ -87,12 +100,14 @@ def apply_retention(
     limit: int,
     unfinished: Collection[str] | None = None,
     has_record: Callable[[str], bool] = lambda _job: True,
+    uses: Uses = UNKNOWN,
 ) -> list[str]:
     """Delete in the order above until the store has at most `limit` bytes or no deletion is permitted.
 
     `unfinished` are the jobs that have not ended; if it is None, no state is deleted. `has_record` returns whether a
-    job was accepted and not deleted: the API may have ended between the storing of a file and that. Returns the ids of
-    the deleted checkpoints and the descriptions of the deleted states. Raises OSError.
+    job was accepted and not deleted: the API may have ended between the storing of a file and that. A job may be
+    resumed or accepted after `unfinished` was read: `uses` is asked before each deletion. Returns the ids of the
+    deleted checkpoints and the descriptions of the deleted states. Raises OSError, and the errors of `uses`.
     """
     usage = Usage(store.storage.files())
     total, deleted = usage.total, []
@@ -108,12 +123,12 @@ def apply_retention(
         if is_old and not (job in (unfinished or ()) or has_record(job)):
             forget_upload(store.storage, job)
             total -= sum(file.size for file in files)
-    for deletion in deletions(store, usage, unfinished) if total > limit else ():
+    for deletion in deletions(store, usage, unfinished, uses) if total > limit else ():
         if total <= limit:
             break
-        deletion.delete()
-        deleted.append(deletion.what)
-        total -= deletion.size
+        if deletion.delete():
+            deleted.append(deletion.what)
+            total -= deletion.size
     return deleted
 
 
@@ -126,6 +141,7 @@ def check_room(
 ) -> None:
     """Raises StoreFull if `needed` more bytes do not fit even after all permitted deletions, and OSError.
 
+    States and sent files of ended jobs count as deleted, although they may have to stay for ten minutes.
     `reserved` maps the jobs of unfinished data sets to their final sizes: bytes that are not stored yet count too.
     """
     usage = Usage(store.storage.files())
@@ -133,7 +149,7 @@ def check_room(
     total = usage.total - sum(file.size for file in usage.temporary if file.age > TEMPORARY_SECONDS)
     if total + outstanding + needed <= limit:
         return
-    rest = total - sum(deletion.size for deletion in deletions(store, usage, unfinished))
+    rest = total - sum(deletion.size for deletion in deletions(store, usage, unfinished, least_age=-math.inf))
     if rest + outstanding + needed <= limit:
         return
     waiting = f", data sets that are ordered already need about {outstanding:,} more" if outstanding else ""
@@ -144,20 +160,37 @@ def check_room(
     )
 
 
-def deletions(store: CheckpointStore, usage: Usage, unfinished: Collection[str] | None) -> Iterator[Deletion]:
-    """Yield the permitted deletions, in order."""
-    if unfinished is not None:
-        for job, files in sorted(usage.states.items(), key=lambda item: -max(file.age for file in item[1])):
-            if job not in unfinished:
-                size = sum(file.size for file in files)
-                yield Deletion(f"the resume state of {job}", size, lambda job=job: store.delete_state(job))  # type: ignore[misc]
-        for job, files in sorted(usage.uploads.items()):
-            if job not in unfinished:
-                size = sum(file.size for file in files)
-                yield Deletion(f"the file that was sent for {job}", size, partial(delete_upload, store.storage, job))
+def deletions(
+    store: CheckpointStore,
+    usage: Usage,
+    unfinished: Collection[str] | None,
+    uses: Uses = UNKNOWN,
+    least_age: float = GRACE_SECONDS,
+) -> Iterator[Deletion]:
+    """Yield the permitted deletions, in order. `least_age` is that of states and sent files, in seconds."""
+
+    def is_kept(job: str, files: list[StoredFile]) -> bool:
+        return unfinished is None or job in unfinished or min(file.age for file in files) <= least_age
+
+    for job, files in sorted(usage.states.items(), key=lambda item: -max(file.age for file in item[1])):
+        if not is_kept(job, files):
+            delete = partial(store.delete_state, job, partial(uses.has_ended, job))
+            yield Deletion(f"the resume state of {job}", sum(file.size for file in files), delete)
+    for job, files in sorted(usage.uploads.items()):
+        if not is_kept(job, files):
+            delete = partial(delete_upload, store.storage, job, partial(uses.has_ended, job))
+            yield Deletion(f"the file that was sent for {job}", sum(file.size for file in files), delete)
     for manifest in old_epochs(store):
         size = usage.checkpoints[manifest.checkpoint]
-        yield Deletion(manifest.id, size, lambda gone=manifest: store.storage.remove(gone.checkpoint.folder))  # type: ignore[misc]
+        yield Deletion(manifest.id, size, partial(delete_epoch, store, manifest.checkpoint, uses))
+
+
+def delete_epoch(store: CheckpointStore, checkpoint: CheckpointId, uses: Uses) -> bool:
+    """Delete a checkpoint unless it is needed or being read. Returns whether it was deleted. Raises OSError."""
+    if checkpoint in uses.needed() or checkpoint.folder in store.being_read:
+        return False
+    store.storage.remove(checkpoint.folder)
+    return True
 
 
 def old_epochs(store: CheckpointStore) -> Iterator[Manifest]:

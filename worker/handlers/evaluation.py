@@ -10,6 +10,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+from models.bounded_reading import FileInvalid
 from models.config import TrainingConfig
 from models.evaluation.evaluation_picture import draw_evaluation
 from models.evaluation.evaluation_steps import StoredSteps
@@ -85,7 +86,7 @@ def is_made(context: JobContext) -> bool:
         return False
     try:
         read_evaluation(storage, job)
-    except (CheckpointDamaged, FileNotFoundError) as error:
+    except (CheckpointDamaged, FileInvalid, FileNotFoundError) as error:
         logger.warning("job %s evaluates again, because its stored result cannot be used: %s", job, error)
         return False
     return True

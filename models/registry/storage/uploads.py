@@ -71,10 +71,21 @@ def fetch_upload(
         raise FileDamaged(f"the file {order.file} is damaged in the store: send it again")
 
 
-def delete_upload(storage: ArtifactStorage, job: str) -> None:
-    """Delete the file of a job, if it is in the store, and the job's unfinished files. Raises OSError."""
-    for name in (UPLOAD, WORK):
-        storage.remove(Folder(job, name))
+def delete_upload(storage: ArtifactStorage, job: str, is_unused: Callable[[], bool] = lambda: True) -> bool:
+    """Delete the file of a job, if it is in the store, and the job's unfinished files.
+
+    Does nothing if `is_unused` is false, which is called immediately before, in an exclusive step. Returns whether it
+    was true. Raises OSError, and what `is_unused` raises.
+    """
+
+    def step() -> bool:
+        if not is_unused():
+            return False
+        for name in (UPLOAD, WORK):
+            storage.remove(Folder(job, name))
+        return True
+
+    return storage.alone(step)
 
 
 def forget_upload(storage: ArtifactStorage, job: str) -> None:

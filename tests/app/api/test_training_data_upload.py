@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from app.main import create_app
 from app.security.api_keys import Role, make_key
 from app.settings import AppSettings
-from models.registry.retention import TEMPORARY_SECONDS, Usage, apply_retention
+from models.registry.retention import GRACE_SECONDS, TEMPORARY_SECONDS, Usage, apply_retention
 from models.registry.storage.uploads import UPLOAD, WORK
 from models.registry.store import CheckpointStore
 from models.registry.training_data import PREVIEW
@@ -240,6 +240,9 @@ def test_files_of_ended_jobs_make_room_and_resuming_says_so(
     store = settings.open_store()
     size = Usage(store.storage.files()).total
     assert size >= len(b"no archive")
+    assert apply_retention(store, 0, unfinished=()) == []  # it is younger than ten minutes
+    for path in (settings.store_dir / job_id).rglob("*"):
+        age(path, GRACE_SECONDS + 1)
     assert apply_retention(store, 0, unfinished=[job_id]) == []
     assert apply_retention(store, size - 1, unfinished=()) == [f"the file that was sent for {job_id}"]
     answer = client.post(f"/jobs/{job_id}/resume")

@@ -53,6 +53,32 @@ def test_each_interval_is_that_of_the_figures_without_each_group(features: tuple
     assert distances.tolist() == pytest.approx([metrics.mean_distance(part) for part in parts])
 
 
+def test_groups_that_leave_fewer_than_two_digits_do_not_count(random: torch.Generator) -> None:
+    features = torch.randn(3, 5, generator=random)
+    for n in (2, 3):
+        value = metrics.mean_distance(features[:n])
+        without = resampling.distances_without(features[:n], torch.arange(n), go_on).tolist()
+        assert [math.isnan(each) for each in without] == [n == 2] * n + [False] * (GROUPS - n)
+        low, high = resampling.interval(value, without)
+        assert low <= value + 1e-9
+        assert value - 1e-9 <= high
+        assert (high - low < 1e-6) == (n == 2)  # two images have one distance: nothing varies
+    assert resampling.interval(0.5, [math.nan] * GROUPS) == (0.5, 0.5)
+    some = [0.4, 0.5, 0.7]
+    assert resampling.interval(0.5, [math.nan, *some]) == resampling.interval(0.5, some)
+
+
+def test_fewer_real_digits_than_neighbours_are_all_neighbours(features: tuple[Tensor, Tensor, Tensor]) -> None:
+    drawn, real, groups = features
+    for n in (2, 4, 5):
+        assert metrics.density_and_coverage(real[:n], drawn) == metrics.density_and_coverage(real[:n], drawn, k=n - 1)
+        both = metrics.density_and_coverage(real[:n], drawn)
+        found = resampling.density_and_coverage_intervals(both, drawn, real[:n], groups, go_on)
+        assert found == resampling.density_and_coverage_intervals(both, drawn, real[:n], groups, go_on, k=n - 1)
+        for value, (low, high) in zip(both, found, strict=True):
+            assert low <= value <= high
+
+
 def test_intervals_contain_the_true_value_in_most_samples(random: torch.Generator) -> None:
     """Of 300 samples of a normal distribution, 95 % of the intervals contain the true mean distance, 2 / sqrt(pi)."""
     groups, true = resampling.groups_of(torch.zeros(200, dtype=torch.int64)), 2 / math.sqrt(math.pi)

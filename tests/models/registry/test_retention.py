@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from app.api.openapi.evaluation_example import example
+from models.data.building.order import TrainingDataOrder
 from models.registry.evaluations import LIST, publish_evaluation
-from models.registry.retention import StoreFull, Usage, apply_retention, check_room
+from models.registry.retention import GRACE_SECONDS, StoreFull, Usage, Uses, apply_retention, check_room
 from models.registry.serving_policy import CHOICE, ServingPolicy, best, write_choice
+from models.registry.storage.uploads import has_upload, store_upload
 from models.registry.store import GENERATOR, CheckpointId, CheckpointStore, StateDeleted
 from models.synthesis.shards import Shards
 from tests.models.registry.test_store import FILES, NEW, OLD
@@ -28,10 +30,17 @@ def store(tmp_path: Path) -> CheckpointStore:
             store.publish(records.manifest(job, epoch, age_seconds=3600, fence=0), FILES)
     for job in (ENDED, RUNNING):
         store.save_state(job, job[:10].encode() * 500)
+        make_older(store, job, 3600)
     workshop = store.dataset_workshop(ENDED)
     workshop.mkdir(parents=True)
     (workshop / "train-images-idx3-ubyte.gz").write_bytes(bytes(2000))
     return store
+
+
+def make_older(store: CheckpointStore, job: str, seconds: float) -> None:
+    """Let the files of a job be written this long ago."""
+    for path in (store.root / job).rglob("*"):
+        os.utime(path, (time.time() - seconds,) * 2)
 
 
 def total(store: CheckpointStore) -> int:
@@ -49,6 +58,57 @@ def test_states_of_ended_jobs_are_deleted_before_epochs_of_the_oldest_runs(store
     assert apply_retention(store, 0, {RUNNING}) == [f"{OLD}-e002", f"{NEW}-e001", f"{NEW}-e002"]
     assert store.load_state(RUNNING) is not None
     assert total(store) == 2 * 1000 + 5000 + 2000
+
+
+@pytest.fixture
+def upload(store: CheckpointStore, tmp_path: Path) -> str:
+    """The file of a job that has ended, and no state."""
+    (tmp_path / "sent").write_bytes(b"sent")
+    store_upload(store.storage, ENDED, TrainingDataOrder(name="letters", size=4, sha256="0" * 64), tmp_path / "sent")
+    make_older(store, ENDED, 3600)
+    store.drop_state(ENDED)
+    return ENDED
+
+
+def test_fresh_states_and_sent_files_of_ended_jobs_stay_for_ten_minutes(store: CheckpointStore, upload: str) -> None:
+    """A run that was just cancelled can be resumed."""
+    for job in (upload, RUNNING):
+        make_older(store, job, GRACE_SECONDS - 60)
+    assert not [what for what in apply_retention(store, 0, ()) if what.startswith("the ")]
+    assert has_upload(store.storage, upload)
+    assert store.load_state(RUNNING) is not None
+    rest = total(store)
+    check_room(store, rest - 5000, ())  # they will be deleted soon: work is accepted
+    for job in (upload, RUNNING):
+        make_older(store, job, GRACE_SECONDS + 60)
+    expected = [f"the resume state of {RUNNING}", f"the file that was sent for {upload}"]
+    assert apply_retention(store, 0, ()) == expected
+    assert not has_upload(store.storage, upload)
+
+
+def test_the_files_of_a_job_that_was_resumed_meanwhile_stay(store: CheckpointStore, upload: str) -> None:
+    """It had ended when the list of unfinished jobs was read."""
+    asked = list[str]()
+
+    def has_ended(job: str) -> bool:
+        asked.append(job)
+        return False
+
+    assert not [what for what in apply_retention(store, 0, (), uses=Uses(has_ended)) if what.startswith("the ")]
+    assert asked == [RUNNING, upload]
+    assert has_upload(store.storage, upload)
+    assert store.load_state(RUNNING) is not None
+
+
+def test_the_checkpoints_that_jobs_need_stay(store: CheckpointStore) -> None:
+    needed = CheckpointId(OLD, 2)
+    assert apply_retention(store, 0, {RUNNING, ENDED}, uses=Uses(needed=lambda: {needed})) == [
+        f"{OLD}-e001",
+        f"{NEW}-e001",
+        f"{NEW}-e002",
+    ]
+    assert store.epochs(OLD) == [2, 3]
+    assert apply_retention(store, 0, {RUNNING, ENDED}) == [str(needed)]
 
 
 def test_without_redis_no_state_is_deleted(store: CheckpointStore) -> None:

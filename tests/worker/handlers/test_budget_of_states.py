@@ -1,10 +1,13 @@
 """Resume states stay within ACGAN_STORE_LIMIT although no epoch is ever published."""
 
+import os
+import time
+
 import pytest
 
 from benchmarks.records import ask_desk
 from models.config import TrainingConfig
-from models.registry.retention import Usage
+from models.registry.retention import GRACE_SECONDS, Usage
 from models.registry.store import CheckpointStore, StateDeleted
 from tests.worker.conftest import cancel_during_run, keep_leases
 from tests.worker.lifecycle.test_storage_retry import record
@@ -47,9 +50,20 @@ def test_cancelled_runs_leave_no_more_states_than_the_limit(
     limit = Usage(store.storage.files()).total * 3 // 2
     limited = settings.model_copy(update={"store_limit": limit})
     for _ in range(2):
+        for path in store.root.rglob("resume-*"):
+            os.utime(path, (time.time() - GRACE_SECONDS - 60,) * 2)
         last = cancel_after_a_save(limited, long, monkeypatch)
     assert Usage(store.storage.files()).total <= limit
     with pytest.raises(StateDeleted):
         store.load_state(first)
     assert store.load_state(last) is not None
     assert store.epochs(last) == []
+
+
+def test_a_run_that_was_just_cancelled_keeps_its_state(
+    settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the limit too: it can be resumed for ten minutes."""
+    long = config.model_copy(update={"epochs": 1000})
+    job_id = cancel_after_a_save(settings.model_copy(update={"store_limit": 0}), long, monkeypatch)
+    assert CheckpointStore(settings.store_dir).load_state(job_id) is not None

@@ -1,6 +1,7 @@
 """A job that evaluates a checkpoint: the figures of the command, and what remains after a stop."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +12,10 @@ from app.cli.local.evaluation import evaluate_here
 from app.settings import AppSettings
 from benchmarks.records import ask_desk
 from models.config import TrainingConfig
+from models.data.building.built import Arrays, Built
 from models.evaluation import classifier
 from models.evaluation.evaluation_records import EvaluationOrder, Figures
+from models.evaluation.evaluator import EFFORTS, EvaluationBudget
 from models.registry.evaluations import (
     PICTURE,
     WORK,
@@ -28,7 +31,7 @@ from models.registry.storage.base import Folder
 from models.registry.store import CheckpointStore
 from tests.app.conftest import publish_own
 from tests.models.registry.test_store import OLD
-from tests.support.training_sets import bring
+from tests.support.training_sets import bring, splits
 from worker.jobs.client import Order
 from worker.jobs.consumer import JobConsumer
 from worker.jobs.model import Job, JobStatus
@@ -156,3 +159,41 @@ def test_the_best_goes_by_evaluations_only_if_the_policy_says_so(
     consumer.close()
     assert listed_evaluations(store.storage) == []
     assert str(best(store, "bars", "evaluation")) == other
+
+
+def bring_arrays(store: CheckpointStore, arrays: Arrays, classes: tuple[str, ...]) -> str:
+    """Store these arrays as training data, and a checkpoint of them. Returns the checkpoint's id."""
+    built = Built(arrays, classes, "a test", options={}, warnings=(), skipped=0, chunks=Path())
+    data = store.training_data.publish("bars", built, b"preview")[0]
+    return publish_own(store, OLD, str(data.reference), classes)
+
+
+def test_two_test_images_of_each_class_suffice(
+    settings: AppSettings, store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without one of a class, its variety is not defined; four in all have fewer neighbours than the figures use."""
+    monkeypatch.setitem(EFFORTS, "quick", EvaluationBudget(digits=20, lessons=50, pupils=1, epochs=1))
+    job_id = order(settings, bring_arrays(store, splits(2, train=20, test=4), ("a", "b")))
+    run_next_job(settings)
+    assert (job_of(settings, job_id).status, job_of(settings, job_id).error) == (JobStatus.SUCCEEDED, None)
+    found = read_evaluation(store.storage, job_id)
+    for value, (low, high) in zip(found.real.variety, found.real.variety_intervals, strict=True):
+        assert low == pytest.approx(value) == high
+    assert "95 % intervals" in str(tabulate(found).caption)
+
+
+def test_figures_that_are_not_finite_fail_the_job_with_a_reason_and_nothing_is_stored(
+    settings: AppSettings, store: CheckpointStore
+) -> None:
+    arrays = splits(2, train=20, test=6)
+    arrays.train_images[arrays.train_labels == 1] = arrays.train_images[1]
+    job_id = order(settings, bring_arrays(store, arrays, ("a", "b")))
+    run_next_job(settings)
+    job = job_of(settings, job_id)
+    assert job.status == JobStatus.FAILED
+    assert "variety, variety_intervals, variety_mean, variety_mean_interval. Perhaps all training images" in str(
+        job.error
+    )
+    assert not has_evaluation(store.storage, job_id)
+    assert not list(settings.judges_dir.glob("*-real-*"))
+    assert not [path for path in store.storage.workshop(Folder(job_id, WORK)).rglob("*") if path.is_file()]
