@@ -1,7 +1,7 @@
 // The router. The URL holds the whole state of a view, as in #/runs/ID?epoch=3, so a reload loses nothing.
 
 import { key, wanted } from "./common/api.js";
-import { h, clearError, notice, announce } from "./common/dom.js";
+import { h, clearError, fileLink, notice, announce } from "./common/dom.js";
 
 const VIEWS = { "": "runs", new: "new_run", runs: "run", compare: "compare", draw: "draw", play: "play", datasets: "datasets", "training-data": "training_data", checkpoints: "checkpoints", "compare-checkpoints": "blind_test" };
 
@@ -80,9 +80,10 @@ export function name(text) {
   document.title = text ? `${text} · acgan` : "acgan";
 }
 
-const button = document.getElementById("key");
+const button = document.getElementById("key"), docs = document.querySelector("header a[href=docs]");
 const showKey = () => {
   button.hidden = key.get() === null;
+  if (key.readingNeedsIt()) docs.replaceWith(fileLink("API", "openapi.json", "openapi.json")); // docs/ sends no key
 };
 button.addEventListener("click", async () => {
   key.forget();

@@ -59,7 +59,11 @@ async function call(path, options = {}) {
 }
 
 export async function get(path, signal) {
-  return (await call(path, { signal })).json();
+  const answer = await call(path, { signal });
+  return answer.json().catch((error) => {
+    if (error.name === "AbortError") throw error;
+    throw new Problem("The answer of the service ended too early, or is no JSON.");
+  });
 }
 
 export async function post(path, body, headers) {
@@ -114,10 +118,16 @@ export function wanted(why) {
 export const ENDED = ["succeeded", "failed", "cancelled"];
 const SILENT_MS = 45000; // without an event or a comment: the service sends one every 15 s, so the connection is dead
 const LONGEST_PAUSE_MS = 10000;
+const POLL_MS = 2000;
 
 /** Follow a run: calls `onChange` with the whole record now and after every change, until the run ends or `signal` aborts. */
 export async function follow(id, onChange, signal) {
-  if (!(await stream(id, onChange, signal))) await poll(id, onChange, signal);
+  if (await stream(id, onChange, signal)) return;
+  await poll(async () => {
+    const job = await get(`jobs/${id}`, signal);
+    onChange(job);
+    return ENDED.includes(job.status);
+  }, POLL_MS, signal);
 }
 
 /** Resolves to true when the run has ended, to false if the event stream is not available. */
@@ -195,15 +205,17 @@ async function* events(path, lastId, signal) {
   }
 }
 
-async function poll(id, onChange, signal) {
+/**
+ * Call `look` until it resolves to true or `signal` aborts. After a failed request, the view keeps its last state and
+ * `look` is called again, unless a later request would have the same answer.
+ */
+export async function poll(look, milliseconds, signal) {
   while (!signal.aborted) {
     try {
-      const job = await get(`jobs/${id}`, signal);
-      onChange(job);
-      if (ENDED.includes(job.status)) return;
+      if (await look()) return;
     } catch (error) {
-      if (FINAL.includes(error.code) || signal.aborted) throw error;
+      if (signal.aborted || !(error instanceof Problem) || FINAL.includes(error.code)) throw error;
     }
-    await new Promise((resolve) => setTimeout(resolve, 2000));
+    await new Promise((resolve) => setTimeout(resolve, milliseconds));
   }
 }

@@ -1,5 +1,7 @@
 // Helpers that create elements. Strings become text nodes; no helper accepts HTML.
 
+import { file, key } from "./api.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 
 export function h(tag, attributes = {}, ...children) {
@@ -98,6 +100,21 @@ export function save(blob, name) {
   const link = h("a", { href: URL.createObjectURL(blob), download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+}
+
+/** Create a button that fetches a file of the API and saves it under a name. */
+export function saving(text, address, saved, signal, attributes = {}) {
+  const fetched = async () => save((await file(address, signal)).blob, saved);
+  return button(text, fetched, { title: `Download ${saved}`, ...attributes });
+}
+
+/**
+ * Create a link to a file of the API; if reading needs a key, which a link cannot send, a button that saves the file.
+ * Views call it after their first request, which tells whether reading needs a key.
+ */
+export function fileLink(text, address, saved, signal, attributes = { download: saved }) {
+  if (key.readingNeedsIt()) return saving(text, address, saved, signal, { class: "link" });
+  return h("a", { href: address, ...attributes }, text);
 }
 
 let silence;

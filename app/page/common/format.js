@@ -57,7 +57,12 @@ export function figure(value) {
 }
 
 export function named(job) {
-  return ("name" in job ? job.name : job.config.name) || `Run ${job.id}`;
+  return (job.name === undefined ? job.config.name : job.name) || `Run ${job.id}`;
+}
+
+/** Whether the service cannot read the record of a job, data set or evaluation. `trouble` says why; few fields are known. */
+export function isUnreadable(record) {
+  return record.name === undefined && "trouble" in record; // readable jobs have a name or null; the others, no trouble
 }
 
 /** Convert a message to a sentence: a capital letter first, a full stop last. */
@@ -102,11 +107,16 @@ export function recipe(config) {
   return parts.join(" · ");
 }
 
+/** Return the address of the plot of an epoch; the record of an unreadable job has none. */
+export function plotOf(job, { epoch }) {
+  return `jobs/${job.id}/epochs/${epoch}/samples.png`;
+}
+
 /** Return the progress of a run, 0 to 1. */
 export function done(job) {
   if (job.status === "succeeded") return 1;
   const at = job.progress;
-  if (!at) return job.epochs.length ? job.epochs.at(-1).epoch / job.config.epochs : 0;
+  if (!at) return Math.min(1, (job.epochs.at(-1)?.epoch ?? 0) / job.config.epochs) || 0; // `epochs` may be unreadable
   return Math.min(1, (at.epoch - 1 + at.batch / at.batches) / at.epochs);
 }
 
@@ -129,6 +139,7 @@ function place(queue) {
 
 /** Describe the state of a run in a sentence. */
 export function standing(job) {
+  if (isUnreadable(job)) return sentence(job.trouble);
   const at = job.progress;
   if (job.status === "queued") return `Waiting for ${KINDS[job.runs_on]}${at ? " to resume it" : ""}${place(job.queue)}.`;
   if (job.status === "running" && !at) return "Starting.";

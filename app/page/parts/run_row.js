@@ -2,7 +2,7 @@
 
 import { ENDED, file, post, remove } from "../common/api.js";
 import { announce, button, confirmed, exchange, h, prose } from "../common/dom.js";
-import { ago, done, knownClasses, named, percent, recipe, sentence, standing } from "../common/format.js";
+import { ago, done, isUnreadable, knownClasses, named, percent, recipe, sentence, standing } from "../common/format.js";
 import { go } from "../main.js";
 
 export function badge(status) {
@@ -29,6 +29,7 @@ export function controls(job, changed, deleted) {
     announce(`${named(job)} is deleted.`);
     deleted();
   });
+  if (isUnreadable(job)) return [ENDED.includes(job.status) ? erase : control("cancel", "Cancel")];
   switch (job.status) {
     case "queued":
       return [control("front", "Move to front", { title: "Run this job next, regardless of its priority" }), control("cancel", "Cancel")];
@@ -74,13 +75,15 @@ export function entry(job, isChosen, on) {
     link.title = now.notes ?? "";
     if (state.dataset.status !== now.status) state.replaceChildren(badge(now.status));
     state.dataset.status = now.status;
-    const wrong = now.trouble ?? now.error;
-    figures.textContent = [recipe(now.config), last(now), ago(now.created_at)].filter(Boolean).join(" · ");
+    const wrong = now.trouble ?? now.error, isForeign = isUnreadable(now);
+    const known = [!isForeign && recipe(now.config), last(now), now.created_at && ago(now.created_at)];
+    figures.textContent = known.filter(Boolean).join(" · ");
     line.replaceChildren(...(wrong ? prose(sentence(wrong)) : [standing(now)]), " ", figures);
     bar.set(done(now), `${named(now)}: progress`);
-    bar.hidden = ENDED.includes(now.status);
-    if (shown !== now.status) exchange(actions, ...controls(now, row.update, () => on.gone(now.id)), edit);
-    shown = now.status;
+    bar.hidden = isForeign || ENDED.includes(now.status);
+    const offered = `${now.status} ${isForeign}`, labelling = isForeign ? [] : [edit]; // its labels are not known here
+    if (shown !== offered) exchange(actions, ...controls(now, row.update, () => on.gone(now.id)), ...labelling);
+    shown = offered;
     show(picture, now);
   };
   row.update(job);

@@ -7,7 +7,7 @@ import { button, h, notice, pause, showError, title } from "../common/dom.js";
 import { plotCanvas } from "../parts/canvas.js";
 import { go, name, note } from "../main.js";
 import { badge } from "../parts/run_row.js";
-import { duration, figure, knownClasses, named, percent, spent, standing } from "../common/format.js";
+import { duration, figure, knownClasses, named, percent, plotOf, spent, standing } from "../common/format.js";
 
 const AGAIN = 3000; // milliseconds between requests of running runs: event streams are limited
 const TIME = { first: 0, whole: false, text: (seconds) => short(seconds), at: (seconds) => `after ${duration(seconds)}` };
@@ -95,7 +95,7 @@ export async function show(root, { query }, signal) {
     caption.replaceChildren(link, text, " ", badge(job.status), standingOf);
     standingOf.textContent = standing(job);
     picture.hidden = !record;
-    if (record) picture.draw(record.samples, { text: `${knownClasses(job.config.dataset) ? "Digits" : "Images"} of ${named(job)}, epoch ${record.epoch}` }, signal).catch(showError);
+    if (record) picture.draw(plotOf(job, record), { text: `${knownClasses(job.config.dataset) ? "Digits" : "Images"} of ${named(job)}, epoch ${record.epoch}` }, signal).catch(showError);
   }
 
   look();

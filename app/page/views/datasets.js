@@ -1,9 +1,9 @@
 // Generated data sets: a form to order one, and a list with progress and files.
 
-import { ENDED, get, key, post, remove } from "../common/api.js";
+import { ENDED, get, key, poll, post, remove } from "../common/api.js";
 import { button, confirmed, dataTabs, h, notice, pause, prose, showError, title, announce } from "../common/dom.js";
 import { name, note } from "../main.js";
-import { ago, areDigits, bytes, duration, number, sentence } from "../common/format.js";
+import { ago, areDigits, bytes, duration, isUnreadable, number, sentence } from "../common/format.js";
 
 const CLASSES = 10, BYTES = 410, AGAIN = 1500; // bytes of a digit, compressed; milliseconds between requests
 const SURE = { "": "none", 0.5: "probability at least 0.5", 0.99: "probability at least 0.99" };
@@ -29,7 +29,9 @@ export async function show(root, { query }, signal) {
     form, size, list);
   changed();
   offerSources().catch(showError);
-  await watch();
+  await update();
+  await pause(AGAIN, signal);
+  await poll(update, AGAIN, signal);
 
   function changed() {
     note({ per_class: many.input.value, test_per_class: tests.input.value, seed: seed.input.value, verify: sure.value });
@@ -66,13 +68,6 @@ export async function show(root, { query }, signal) {
     }
   }
 
-  async function watch() {
-    for (;;) {
-      await update();
-      await pause(AGAIN, signal);
-    }
-  }
-
   async function update() {
     const { datasets } = await get("datasets", signal);
     const shown = JSON.stringify(datasets);
@@ -88,37 +83,59 @@ function field(id, text, value, least = 1) {
 }
 
 function entry(dataset, update, sets) {
-  const { id, order, status, progress } = dataset;
-  const each = order.per_class + order.test_per_class;
-  const known = sets.find((set) => set.newest_checkpoint === order.checkpoint);
-  const images = progress?.digits ?? each * (known?.classes.length ?? CLASSES);
+  const { id, status } = dataset;
+  const isForeign = isUnreadable(dataset), running = !ENDED.includes(status);
+  const made = Object.keys(dataset.files ?? {}).length > 0;
   const control = (verb, text) => button(text, async () => { await post(`jobs/${id}/${verb}`); await update(); });
-  const made = Object.keys(dataset.files).length > 0;
   const erase = async () => {
-    const detail = made ? "The files are deleted. The order stays in this list." : "The order is removed from this list. This cannot be undone.";
-    if (!(await confirmed(made ? "Delete the files of this data set?" : "Remove this data set?", detail, made ? "Delete files" : "Remove data set"))) return;
+    const rest = isForeign ? "Its record and its files are deleted." : "The order is removed from this list.";
+    const detail = made ? "The files are deleted. The order stays in this list." : `${rest} This cannot be undone.`;
+    const question = made ? "Delete the files of this data set?" : "Remove this data set?";
+    if (!(await confirmed(question, detail, made ? "Delete files" : "Remove data set"))) return;
     await remove(made ? `datasets/${id}` : `jobs/${id}`);
     announce(`Data set ${id} is deleted.`);
     await update();
   };
-  const running = !ENDED.includes(status);
   return h("article", { class: "job dataset", "data-id": id },
     h("div", {},
-      h("h2", {}, `${number(images)} ${images === CLASSES * each && !known ? "digits" : "images"} `, h("span", { class: `badge ${status}` }, status)),
-      h("p", { class: "hint" }, `Seed ${order.seed}, checkpoint `, h("code", {}, order.checkpoint), order.verify === null ? "" : `, verified with probability ${order.verify}`, `. Created ${ago(dataset.created_at)}.`),
-      running && progress && h("progress", { max: progress.digits, value: progress.drawn, "aria-label": "Images drawn" }),
-      running && progress && h("p", { class: "hint" }, `${number(progress.drawn)} of ${number(progress.digits)}, about ${duration(progress.eta_seconds)} left.`),
+      isForeign ? strange(dataset) : known(dataset, sets),
       dataset.error && notice(prose(sentence(dataset.error))),
-      files(dataset)),
+      made && files(dataset)),
     h("div", { class: "actions" },
       running && status !== "cancelling" && control("cancel", "Cancel"),
-      (status === "failed" || status === "cancelled") && control("resume", "Resume"),
+      !isForeign && (status === "failed" || status === "cancelled") && control("resume", "Resume"),
       !running && button(made ? "Delete files" : "Remove", erase)));
+}
+
+/** What was ordered, and how much of it is drawn. */
+function known({ order, status, progress, created_at: created }, sets) {
+  const each = order.per_class + order.test_per_class;
+  const source = sets.find((set) => set.newest_checkpoint === order.checkpoint);
+  const images = progress?.digits ?? each * (source?.classes.length ?? CLASSES);
+  const noun = images === CLASSES * each && !source ? "digits" : "images";
+  const verified = order.verify === null ? "" : `, verified with probability ${order.verify}`;
+  const running = !ENDED.includes(status) && progress;
+  return [
+    h("h2", {}, `${number(images)} ${noun} `, h("span", { class: `badge ${status}` }, status)),
+    h("p", { class: "hint" }, `Seed ${order.seed}, checkpoint `, h("code", {}, order.checkpoint),
+      `${verified}. Created ${ago(created)}.`),
+    running && h("progress", { max: progress.digits, value: progress.drawn, "aria-label": "Images drawn" }),
+    running && h("p", { class: "hint" }, `${number(progress.drawn)} of ${number(progress.digits)}, `,
+      `about ${duration(progress.eta_seconds)} left.`),
+  ];
+}
+
+/** What is known of a data set whose record the service cannot read. */
+function strange({ id, status, trouble, created_at: created }) {
+  return [
+    h("h2", {}, `Data set ${id} `, h("span", { class: `badge ${status}` }, status)),
+    created && h("p", { class: "hint" }, `Created ${ago(created)}.`),
+    notice(prose(sentence(trouble))),
+  ];
 }
 
 /** Links to the files; if reading needs a key, which a link cannot send, the command that downloads them. */
 function files({ id, files: made }) {
-  if (!Object.keys(made).length) return null;
   if (key.readingNeedsIt()) return h("p", { class: "hint" }, "Download with ", h("code", {}, `acgan download ${id}`));
   return h("p", { class: "under" }, Object.entries(made).map(([file, address]) => h("a", { href: address, download: file }, file)));
 }

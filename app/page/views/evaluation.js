@@ -1,8 +1,8 @@
 // The evaluation of a checkpoint: a button that orders one, its progress, and its figures with their intervals.
 
-import { get, post } from "../common/api.js";
-import { announce, button, facts, h, pause, showError } from "../common/dom.js";
-import { figure, percent } from "../common/format.js";
+import { get, poll, post } from "../common/api.js";
+import { announce, button, facts, fileLink, h, showError } from "../common/dom.js";
+import { figure, isUnreadable, percent, sentence } from "../common/format.js";
 
 const POLL_MS = 2000;
 const FIGURES = [
@@ -18,35 +18,47 @@ const FIGURES = [
 export function evaluationOf(checkpoint, signal) {
   const body = h("div", { "aria-live": "polite" });
   const details = h("details", { class: "weights evaluation" }, h("summary", {}, "Evaluate"), body);
-  details.addEventListener("toggle", () => details.open && showNewest(body, checkpoint, signal).catch(showError), { once: true });
+  const begin = () => details.open && followNewest(body, checkpoint, signal).catch(showError);
+  details.addEventListener("toggle", begin, { once: true });
   return details;
 }
 
+/** Show the newest evaluation until it ends, or until the list of checkpoints is made again. */
+function followNewest(body, checkpoint, signal) {
+  return poll(async () => !body.isConnected || !(await showNewest(body, checkpoint, signal)), POLL_MS, signal);
+}
+
+/** Show the newest evaluation once. Resolves to whether it is still open. */
 async function showNewest(body, checkpoint, signal) {
-  const { evaluations } = await get(`evaluations?limit=1&checkpoint=${checkpoint.id}`, signal);
-  if (signal.aborted) return;
+  const hint = (text) => h("p", { class: "hint" }, text);
+  const { evaluations } = await get(`evaluations?limit=1&checkpoint=${checkpoint.id}`, signal).catch((problem) => {
+    if (!body.hasChildNodes()) body.append(hint(problem.message)); // until a later request succeeds
+    throw problem;
+  });
+  if (signal.aborted) return false;
   const order = async (effort) => {
     await post("evaluations", { checkpoint: checkpoint.id, effort });
     announce(`The evaluation of ${checkpoint.id} is ordered.`);
-    await showNewest(body, checkpoint, signal);
+    await followNewest(body, checkpoint, signal);
   };
   const [newest] = evaluations;
-  const isOpen = newest && !newest.ended_at;
+  const isOpen = Boolean(newest) && !newest.ended_at && !isUnreadable(newest);
   body.replaceChildren(...[
-    newest ? standing(newest) : h("p", { class: "hint" }, "This checkpoint has not been evaluated. An evaluation takes minutes and starts after all waiting runs."),
+    newest ? standing(newest, signal) : hint(
+      "This checkpoint has not been evaluated. An evaluation takes minutes and starts after all waiting runs."),
     newest?.result && table(newest),
     !isOpen && h("div", { class: "actions" }, button("Evaluate", () => order("full")), button("Evaluate quickly", () => order("quick"))),
   ].filter(Boolean));
-  if (!isOpen) return;
-  await pause(POLL_MS, signal);
-  if (!signal.aborted && body.isConnected) await showNewest(body, checkpoint, signal);
+  return isOpen;
 }
 
-function standing({ status, effort, error, progress, links }) {
+function standing(evaluation, signal) {
+  const { id, status, effort, error, progress, links, trouble } = evaluation;
+  if (isUnreadable(evaluation)) return h("p", { class: "hint" }, `Evaluation ${id}: ${status}. ${sentence(trouble)}`);
   const done = progress && status === "running" ? `, ${Math.floor((100 * progress.done) / progress.steps)} %` : "";
   return h("p", { class: "hint" }, `Evaluation (${effort}): ${status}${done}${error ? `: ${error}` : ""}. `,
-    links.picture && h("a", { href: links.picture.replace(/^\//, "") }, "Charts"), " ",
-    links.result && h("a", { href: links.result.replace(/^\//, "") }, "All figures"));
+    links.picture && fileLink("Charts", links.picture, `${id}-picture.png`, signal, {}), " ",
+    links.result && fileLink("All figures", links.result, `${id}-result.json`, signal, {}));
 }
 
 /** Each figure with its 95 % interval, and that of real digits. */

@@ -3,7 +3,7 @@
 import { get, post } from "../common/api.js";
 import { h, notice, prose, showError, title } from "../common/dom.js";
 import { go, name, note } from "../main.js";
-import { count, duration, listed, number } from "../common/format.js";
+import { count, duration, isUnreadable, listed, number } from "../common/format.js";
 
 const FIRST = ["name", "recipe", "dataset", "epochs"]; // the others are under "More options"
 const ALL = 60000; // training images of MNIST
@@ -202,7 +202,7 @@ function estimate(config, jobs, sizes) {
   const all = (dataset) => sizes.get(dataset) ?? sizes.get(dataset.split("@")[0]) ?? ALL;
   const images = Math.min(config.train_examples ?? Infinity, all(config.dataset));
   const total = config.epochs * images;
-  const timed = jobs.filter((job) => job.epochs.length).map((job) => {
+  const timed = jobs.filter((job) => job.epochs.length && !isUnreadable(job)).map((job) => {
     const seen = job.config.train_examples ?? all(job.config.dataset);
     const whole = seen / job.epochs.at(-1).seconds; // includes the work at the end of an epoch, a smaller share in longer epochs
     const pace = seen >= images / 4 ? whole : Math.max(whole, 0.9 * (job.progress?.images_per_second ?? 0));

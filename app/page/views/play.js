@@ -1,7 +1,7 @@
 // Draw a number in the style that a seed chooses, and morph one digit into another with the latent vector of the seed, which is in the URL.
 
 import { file } from "../common/api.js";
-import { button, h, notice, save, showError, tabs, title, announce } from "../common/dom.js";
+import { button, exchange, fileLink, h, notice, save, showError, tabs, title, announce } from "../common/dom.js";
 import { DRAWINGS, freshSeed, seedField, sheet } from "../parts/canvas.js";
 import { choiceField, fillCheckpoints, numberField } from "../parts/options.js";
 import { name, note } from "../main.js";
@@ -77,8 +77,11 @@ export async function show(root, { query }, signal) {
     if (request !== draw.newest || signal.aborted) return;
     const way = `${wanted.first} that changes into a ${wanted.last}`;
     await Promise.all([
-      line.draw(`numbers/${encodeURIComponent(wanted.number || " ")}?${options(OF_NUMBER, LARGEST.number)}`, `The number ${wanted.number}, drawn with seed ${wanted.seed}`, signal),
-      film.draw(`morph/${wanted.first}/${wanted.last}?${options(OF_MORPH, LARGEST.morph)}&format=${wanted.format}`, wanted.format === "png" ? `A ${way}, step by step` : `A ${way} and back`, signal),
+      line.draw(`numbers/${encodeURIComponent(wanted.number || " ")}?${options(OF_NUMBER, LARGEST.number)}`,
+        `The number ${wanted.number}, drawn with seed ${wanted.seed}`, `${wanted.number}.png`, signal),
+      film.draw(`morph/${wanted.first}/${wanted.last}?${options(OF_MORPH, LARGEST.morph)}&format=${wanted.format}`,
+        wanted.format === "png" ? `A ${way}, step by step` : `A ${way} and back`,
+        `${wanted.first}-to-${wanted.last}.${wanted.format}`, signal),
     ]);
     announce(`Drawn with seed ${wanted.seed}.`);
   }
@@ -88,23 +91,24 @@ export async function show(root, { query }, signal) {
 function drawing() {
   const picture = sheet();
   const paper = h("div", { class: "paper" }, picture);
-  const link = h("a", { target: "_blank", rel: "noopener" });
+  const link = h("span");
   const under = h("p", { class: "hint" }, "Permanent link: ", link);
   const trouble = h("div");
-  let newest = null;
+  let newest = null, address = "";
   const element = h("div", { class: "drawing" }, paper, under, trouble);
   return {
     element,
     get address() {
-      return link.href;
+      return address;
     },
-    async draw(path, text, signal) {
+    async draw(path, text, saved, signal) {
       newest = Symbol("request");
       try {
         const headers = await picture.draw(path, text, signal);
         const fixed = new URL(path, document.baseURI);
         fixed.searchParams.set("checkpoint", headers.get("X-Checkpoint"));
-        link.href = link.textContent = fixed.href;
+        address = fixed.href;
+        exchange(link, fileLink(address, address, saved, signal, { target: "_blank", rel: "noopener" }));
         trouble.replaceChildren();
         paper.hidden = under.hidden = false;
       } catch (problem) {
@@ -113,7 +117,7 @@ function drawing() {
         trouble.replaceChildren(notice(problem.message));
         if (problem.code !== "style-bank-not-ready") return;
         const request = newest;
-        setTimeout(() => request === newest && !signal.aborted && this.draw(path, text, signal), AGAIN);
+        setTimeout(() => request === newest && !signal.aborted && this.draw(path, text, saved, signal), AGAIN);
       }
     },
   };

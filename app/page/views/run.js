@@ -1,14 +1,14 @@
 // One run, live. The selected epoch determines the digits, losses and metrics on the page.
 
-import { ENDED, follow, get } from "../common/api.js";
+import { ENDED, follow, get, key } from "../common/api.js";
 import { board, boardControls } from "../parts/chart.js";
 import { LOSSES, REAL, ROWS, classCharts, figureCharts, lossCharts } from "../parts/curves.js";
-import { button, exchange, facts, h, notice, pause, prose, showError, title, announce } from "../common/dom.js";
+import { button, exchange, facts, fileLink, h, notice, pause, prose, showError, title, announce } from "../common/dom.js";
 import { livePanel, phase } from "../parts/live.js";
 import { plotCanvas } from "../parts/canvas.js";
 import { go, name, note } from "../main.js";
 import { badge, progress, controls } from "../parts/run_row.js";
-import { KINDS, ago, areDigits, done, duration, figure, knownClasses, listed, named, number, percent, sentence, standing, when, wilson } from "../common/format.js";
+import { KINDS, ago, areDigits, done, duration, figure, isUnreadable, knownClasses, listed, named, number, percent, plotOf, sentence, standing, when, wilson } from "../common/format.js";
 
 const STEP = 450; // milliseconds per epoch during playback
 const CLASSES = 10; // until their names are known
@@ -91,7 +91,7 @@ export async function show(root, { id, query }, signal) {
       if (real && names) reals ??= import("../parts/real.js").then(({ realImages }) => realImages(job.config.dataset, names.length, signal));
       const beside = real && reals ? await reals.catch((problem) => (view.noReal.textContent = problem.message, null)) : null;
       view.noReal.hidden = !real || !view.noReal.textContent;
-      await view.picture.draw(at.samples, { real: beside, text: beside || !real ? text : text.replace(/; on the right.*/, "."), classes: names?.length ?? CLASSES }, signal);
+      await view.picture.draw(plotOf(job, at), { real: beside, text: beside || !real ? text : text.replace(/; on the right.*/, "."), classes: names?.length ?? CLASSES }, signal);
     };
     show().catch(showError);
   }
@@ -103,18 +103,18 @@ export async function show(root, { id, query }, signal) {
     view.later.hidden = Boolean(shown);
     view.later.textContent = ENDED.includes(job.status) ? "No epoch has finished." : `Curves and ${noun()} appear after the first epoch.`;
     if (!shown) return;
-    const total = Math.max(job.progress?.epochs ?? 0, job.config.epochs);
+    const total = Math.max(job.progress?.epochs ?? 0, job.config.epochs) || epochs.at(-1).epoch; // unreadable: any `epochs`
     view.slider.max = epochs.at(-1).epoch;
     view.slider.value = at;
     view.slider.hidden = view.play.hidden = epochs.length < 2;
     view.slider.setAttribute("aria-valuetext", `epoch ${at} of ${total}`);
     view.epoch.textContent = `Epoch ${at}`;
     view.took.textContent = `of ${total}, in ${duration(shown.seconds)}`;
-    view.plot.href = shown.samples;
-    view.film.hidden = epochs.length < 2;
-    view.film.href = `jobs/${id}/evolution/0?seed=${job.config.seed}&format=gif`;
+    exchange(view.plot, fileLink("Full plot", plotOf(job, shown), `${shown.checkpoint}.png`, signal, {}));
+    exchange(view.film, fileLink("Film", `jobs/${id}/evolution/0?seed=${job.config.seed}&format=gif`, `${id}.gif`, signal, {}));
+    view.film.hidden = epochs.length < 2 || isUnreadable(job);
     view.draw.href = `#/draw?${noun() === "digits" ? "" : `data=${encodeURIComponent(job.config.dataset)}&`}checkpoint=${shown.checkpoint}`;
-    view.draw.hidden = shown.refused !== null;
+    view.draw.hidden = shown.refused !== null || isUnreadable(job);
     offerWeights(shown.checkpoint);
     view.refused.replaceChildren(...(shown.refused ? [notice(`Epoch ${at} is not served: ${shown.refused}.`)] : []));
     makeClassCharts(shown.metrics);
@@ -130,20 +130,18 @@ export async function show(root, { id, query }, signal) {
   }
 
   /** Offer the downloads of a checkpoint, which are listed when the user opens them. */
-  function offerWeights(id) {
-    if (view.weights.dataset.id === id) return;
-    view.weights.dataset.id = id;
+  function offerWeights(checkpoint) {
+    if (view.weights.dataset.id === checkpoint) return;
+    view.weights.dataset.id = checkpoint;
     const details = h("details", {}, h("summary", {}, "Download weights"));
-    const list = async () => {
-      const { getCheckpoint, listDownloads } = await import("../common/downloads.js");
-      listDownloads(details, await getCheckpoint(id, signal), signal);
-    };
+    const list = () => import("../common/downloads.js").then(({ listDownloadsOf }) => listDownloadsOf(checkpoint, details, signal));
     details.addEventListener("toggle", () => list().catch(showError), { once: true });
     view.weights.replaceChildren(details);
   }
 
   /** Request the names of the classes, unless the training data has digits. */
   async function nameClasses() {
+    if (isUnreadable(job)) return;
     names = knownClasses(job.config.dataset);
     names ??= (await get(`training-data/${encodeURIComponent(job.config.dataset)}`, signal)).classes;
     const digits = areDigits(names);
@@ -170,7 +168,7 @@ export async function show(root, { id, query }, signal) {
     if (first) nameClasses().catch((problem) => problem.code === "training-data-not-found" || showError(problem)); // it may have been removed
     if (first) makeCharts(), root.append(...view.all); // not before, so that nothing moves
     showHeard();
-    view.standing.textContent = [phase(job), standing(job)].filter(Boolean).join(" · ");
+    view.standing.textContent = isUnreadable(job) ? "" : [phase(job), standing(job)].filter(Boolean).join(" · ");
     live.update(job, noun()).catch((problem) => problem.code === "job-not-found" || showError(problem));
     view.bar.set(done(job), "Progress of the run");
     const share = ENDED.includes(job.status) ? "" : `${Math.floor(100 * done(job))} % · `;
@@ -183,7 +181,7 @@ export async function show(root, { id, query }, signal) {
     if (status !== job.status || labels !== words) exchange(view.head, ...head(job, changed));
     labels = words;
     if (status !== job.status) {
-      view.recipe.replaceChildren(about(job));
+      view.recipe.replaceChildren(about(job, signal));
       announce(`The run is ${job.status}.`);
     }
     const last = known().at(-1)?.epoch ?? 0;
@@ -237,7 +235,7 @@ function layout(live) {
     picture: plotCanvas(), names: h("ol", { class: "names", "aria-hidden": "true" }), nouns: [h("span"), h("span")], play: h("button", { type: "button" }, "Play"),
     slider: h("input", { type: "range", min: 1, max: 1, value: 1, "aria-label": "Epoch" }),
     real: h("input", { type: "checkbox", id: "real" }),
-    weights: h("div", { class: "weights" }), plot: h("a", {}, "Full plot"), film: h("a", { hidden: true }, "Film"),
+    weights: h("div", { class: "weights" }), plot: h("span"), film: h("span", { hidden: true }),
     noReal: h("p", { class: "hint", hidden: true }), quality: h("div", { class: "title" }, h("h2", {}, "Quality")), perClass: h("div", { class: "charts" }), draw: h("a", {}, "Draw with this checkpoint"),
     losses: h("div", { class: "charts" }), figures: h("div", { class: "charts" }),
     table: h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Losses of the epoch" }),
@@ -278,7 +276,8 @@ function head(job, changed) {
   });
   const tags = (job.tags ?? []).map((tag) => h("a", { class: "button tag", href: `#/?tag=${encodeURIComponent(tag)}`, title: `Show runs tagged ${tag}` }, tag));
   return [
-    title(named(job), badge(job.status), h("div", { class: "actions" }, controls(job, changed, () => go("/")), edit, beside, label)),
+    title(named(job), badge(job.status), h("div", { class: "actions" }, controls(job, changed, () => go("/")),
+      isUnreadable(job) ? beside : [edit, beside, label])), // its configuration and labels are not known here
     (tags.length || job.archived) && h("p", { class: "labels" }, tags, job.archived && h("span", { class: "hint" }, "archived")),
     job.notes && h("p", { class: "notes" }, job.notes),
   ].filter(Boolean);
@@ -335,15 +334,17 @@ function classes(metrics, names) {
     h("p", { class: "hint" }, `Fréchet distance of the better weights, last or averaged: ${figure(metrics.frechet_distance)}. `, prose("The policy `best` serves the checkpoint with the smallest one.")));
 }
 
-function about(job) {
-  const config = job.config;
+function about(job, signal) {
+  const { id, config } = job, isForeign = isUnreadable(job);
+  const download = (text, address, saved, attributes) => fileLink(text, address, `${id}-${saved}`, signal, attributes);
   return h("div", {}, facts([
-    ["recipe", config.recipe], ["data", config.dataset], ["images", config.train_examples ? number(config.train_examples) : "all"],
+    ["recipe", config.recipe], ["data", config.dataset], ["images", config.train_examples ? number(config.train_examples) : isForeign ? null : "all"],
     ["batch", config.batch_size], ["latent size", config.latent_size], ["learning rate", config.adam_lr], ["beta 1", config.adam_beta_1],
     ["seed", config.seed], ["precision", config.precision], ["runs on", job.runs_on === "any" ? null : KINDS[job.runs_on]],
     ["device", job.device], ["worker", job.worker], ["started by", job.caller],
-    ["accepted", when(job.created_at)], ["ended", job.ended_at && when(job.ended_at)],
+    ["accepted", job.created_at && when(job.created_at)], ["ended", job.ended_at && when(job.ended_at)],
     ["duplicate of", job.retry_of && h("a", { href: `#/runs/${job.retry_of}` }, job.retry_of)],
-  ]), h("p", { class: "hint" }, "Record: ", h("a", { href: job.links.self }, "JSON"), ", history: ", h("a", { href: `jobs/${job.id}/history.json`, download: "" }, "JSON"), ", ",
-    h("a", { href: `jobs/${job.id}/history.csv`, download: "" }, "CSV"), ", events: ", h("a", { href: job.links.events }, "stream")));
+  ]), h("p", { class: "hint" }, "Record: ", download("JSON", job.links.self, "record.json", {}),
+    isForeign ? "" : [", history: ", download("JSON", `jobs/${id}/history.json`, "history.json"), ", ", download("CSV", `jobs/${id}/history.csv`, "history.csv")],
+    ", events: ", key.readingNeedsIt() ? h("code", {}, `acgan follow ${id}`) : h("a", { href: job.links.events }, "stream")));
 }

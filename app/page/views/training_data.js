@@ -1,12 +1,12 @@
 // Training data: the sets that a run can name, and a form that brings images of one's own.
 
-import { ENDED, get, post, remove } from "../common/api.js";
-import { button, confirmed, dataTabs, facts, h, notice, pause, prose, showError, title, announce } from "../common/dom.js";
+import { ENDED, get, poll, post, remove } from "../common/api.js";
+import { button, confirmed, dataTabs, facts, h, notice, prose, showError, title, announce } from "../common/dom.js";
 import { name } from "../main.js";
 import { MOST_FILES, ofDrop, ofFolder, packed, send } from "../common/upload.js";
 import { preview } from "../parts/previews.js";
 import { field, random } from "./new_run.js";
-import { ago, bytes, count, duration, number, sentence } from "../common/format.js";
+import { ago, bytes, count, duration, isUnreadable, number, sentence } from "../common/format.js";
 
 const AGAIN = 1000; // milliseconds between requests of a job
 const SHOWN = 10; // jobs
@@ -149,26 +149,23 @@ function importing(id, ended, signal) {
   const heading = h("h2", {}, "Training data ", state);
   const element = h("article", { class: "job dataset", "data-id": id }, h("div", {}, heading, bar, line, report), actions);
   let status = "";
-  const watch = async () => {
-    for (;;) {
-      const job = await get(`jobs/${id}`, signal);
-      render(job);
-      if (ENDED.includes(job.status)) return;
-      await pause(AGAIN, signal);
-    }
+  const look = async () => {
+    const job = await get(`jobs/${id}`, signal);
+    render(job);
+    return ENDED.includes(job.status);
   };
   const render = (job) => {
     const wanted = job.training_data?.name ?? "Training data";
     const at = job.progress;
-    bar.hidden = ENDED.includes(job.status);
+    bar.hidden = isUnreadable(job) || ENDED.includes(job.status);
     bar.value = at?.batches ? at.batch / at.batches : 0;
     bar.setAttribute("aria-label", `Progress of ${wanted}`);
     line.textContent = standing(job);
     if (job.status === status) return;
     status = job.status;
     heading.replaceChildren(`${job.result?.dataset ?? wanted} `, h("span", { class: `badge ${job.status}` }, job.status));
-    const problem = job.error ?? job.trouble;
-    report.replaceChildren(...(problem ? [notice(prose(sentence(problem)))] : []), ...warnings(job.warnings));
+    const problems = [job.error, job.trouble].filter(Boolean);
+    report.replaceChildren(...problems.map((text) => notice(prose(sentence(text)))), ...warnings(job.warnings));
     const control = (verb) => button(CONTROLS[verb], async () => {
       await post(`jobs/${id}/${verb}`);
       if (verb === "resume") begin(); // otherwise it is being watched
@@ -178,17 +175,21 @@ function importing(id, ended, signal) {
       element.remove();
     }, { title: job.status === "succeeded" ? "Remove this message" : "Delete the job and the file that was sent" });
     const next = job.result && h("a", { class: "button primary", href: `#/new?dataset=${encodeURIComponent(job.result.dataset)}` }, "Start a run on it");
-    actions.replaceChildren(...(ENDED.includes(job.status) ? [next, job.status !== "succeeded" && control("resume"), erase] : [job.status !== "cancelling" && control("cancel")]).filter(Boolean));
+    const mayResume = job.status !== "succeeded" && !isUnreadable(job);
+    const offered = ENDED.includes(job.status) ? [next, mayResume && control("resume"), erase]
+      : [job.status !== "cancelling" && control("cancel")];
+    actions.replaceChildren(...offered.filter(Boolean));
     announce(`${wanted}: ${job.status}.`);
-    if (job.status === "succeeded") ended().catch(showError);
+    if (job.status === "succeeded") poll(() => ended().then(() => true), AGAIN, signal).catch(showError);
   };
-  const begin = () => watch().catch((error) => error.name === "AbortError" || report.replaceChildren(notice(error.message)));
+  const begin = () => poll(look, AGAIN, signal).catch((error) => error.name === "AbortError" || report.replaceChildren(notice(error.message)));
   begin();
   return element;
 }
 
 function standing(job) {
   const { progress: at, result } = job;
+  if (isUnreadable(job)) return ""; // its trouble is shown
   if (job.status === "queued") return "Waiting for a worker.";
   if (job.status === "running") return at?.batches ? `${number(at.batch)} of ${count(at.batches, "image")} read${at.eta_seconds > 0.5 ? `, about ${duration(at.eta_seconds)} left` : ""}.` : "The worker reads the file.";
   if (job.status === "cancelling") return "Stopping.";
