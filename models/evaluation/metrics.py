@@ -144,4 +144,4 @@ def wilson(right: float, n: int, z: float = 1.96) -> tuple[float, float]:
     share, spread = right / n, z**2 / n
     middle = (share + spread / 2) / (1 + spread)
     half = z / (1 + spread) * math.sqrt(share * (1 - share) / n + spread / (4 * n))
-    return middle - half, middle + half
+    return max(0.0, middle - half), min(1.0, middle + half)  # rounding may lead beyond 0 and 1

@@ -67,7 +67,7 @@ def test_the_folder_describes_the_generator(folder: Path, good: Generator) -> No
     manifest = bundled.STORE.manifest(first)
     config = json.loads((folder / "config.json").read_text())
     assert (config["architectures"], config["latent_size"], config["num_classes"]) == (["Generator"], 100, 10)
-    assert (config["recipe"], config["epoch"], config["checkpoint"]) == ("thorough", 24, manifest.id)
+    assert (config["recipe"], config["epoch"], config["checkpoint"]) == ("thorough", 48, manifest.id)
     assert config["normalisation"]["images"] == "[-1, 1]"
     with safe_open(folder / "model.safetensors", "pt") as file:
         assert file.metadata() == {"format": "pt", "checkpoint": manifest.id, "acgan": config["acgan"]}

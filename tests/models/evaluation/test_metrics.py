@@ -111,6 +111,12 @@ def test_wilson_bounds_solve_their_equation(right: int, n: int) -> None:
         assert abs(right / n - bound) == pytest.approx(1.96 * np.sqrt(bound * (1 - bound) / n), abs=1e-9)
 
 
+def test_wilson_bounds_are_shares() -> None:
+    for n in range(1, 3000):
+        assert wilson(0, n)[0] >= 0
+        assert wilson(n, n)[1] <= 1
+
+
 def test_the_nearest_few_are_those_of_brute_force_and_a_copy_is_at_distance_0() -> None:
     rows = np.random.default_rng(1).integers(256, size=(23_000, 784), dtype=np.uint8)  # more than are compared at once
     rows[17_000] = rows[21_000]
