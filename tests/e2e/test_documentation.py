@@ -31,6 +31,8 @@ NOT_TYPED = {
     r"make up": "`acgan up`, which it starts when it has installed, runs beside all of these",
     r"make test": "runs these tests",
     r"acgan up": "runs beside all of these",
+    r"acgan serve$": "runs beside all of these",
+    r"acgan worker$": "runs beside all of these",
     r"acgan worker --device cuda": "needs a GPU",
     r"docker ": "needs Docker",
     r".*acgan download DATASET --layout huggingface": "needs pyarrow: tests/integrations runs it",
