@@ -58,7 +58,7 @@ class Format(NamedTuple):
     description: str
     encode: Callable[[Samples, Look], bytes]
     has_look: bool = True  # whether the file depends on the look
-    overhead: int = 0  # of each digit: as much work as encoding this number of pixels
+    overhead: int = 0  # of each digit, as a number of pixels whose encoding takes the same time
 
     def work(self, digits: int, look: Look) -> int:
         """Return the work of encoding, as a number of pixels. A processor encodes about 200,000 in a millisecond."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import httpx2
 import pytest
 import redis
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from app.settings import AppSettings
 from models.registry.store import CheckpointStore
@@ -42,6 +42,16 @@ def lose(page: Page, addresses: str, loss: str, times: int = 2) -> None:
     page.unroute(addresses)
 
 
+def waiting_import(page: Page, address: str) -> tuple[str, Locator]:
+    """Send a file of training data, and open the view that follows its job. Returns the job and its entry there."""
+    sent = httpx2.put(f"{address}/training-data/mine?file=mine.zip", content=b"PK", headers=BYTES)
+    job = sent.raise_for_status().json()["id"]
+    page.goto("/#/training-data")
+    entry = page.locator(f"[data-id='{job}']")
+    expect(entry).to_contain_text("Waiting for a worker.")
+    return job, entry
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_list_of_data_sets_stays(
     browser: Browser, settings: AppSettings, store: CheckpointStore, loss: str
@@ -65,11 +75,7 @@ def test_an_import_is_followed_to_its_end(
     browser: Browser, settings: AppSettings, store: CheckpointStore, loss: str
 ) -> None:
     with serving(settings) as address, visiting(browser, address, refused="/jobs/") as page:
-        sent = httpx2.put(f"{address}/training-data/mine?file=mine.zip", content=b"PK", headers=BYTES)
-        job = sent.raise_for_status().json()["id"]
-        page.goto("/#/training-data")
-        entry = page.locator(f"[data-id='{job}']")
-        expect(entry).to_contain_text("Waiting for a worker.")
+        job, entry = waiting_import(page, address)
         lose(page, f"**/jobs/{job}", loss)
         expect(entry).to_contain_text("Waiting for a worker.")
         httpx2.post(f"{address}/jobs/{job}/cancel").raise_for_status()
@@ -85,11 +91,7 @@ def test_an_import_that_was_deleted_elsewhere_is_not_asked_for_again(
     browser: Browser, settings: AppSettings, store: CheckpointStore
 ) -> None:
     with serving(settings) as address, visiting(browser, address, refused="/jobs/") as page:
-        sent = httpx2.put(f"{address}/training-data/mine?file=mine.zip", content=b"PK", headers=BYTES)
-        job = sent.raise_for_status().json()["id"]
-        page.goto("/#/training-data")
-        entry = page.locator(f"[data-id='{job}']")
-        expect(entry).to_contain_text("Waiting for a worker.")
+        job, entry = waiting_import(page, address)
         with redis.Redis.from_url(settings.redis_url) as records:
             records.delete(job_key(job))
         expect(entry).to_contain_text(f"There is no job {job}")

@@ -269,6 +269,11 @@ class JobConsumer:
         """Return whether the job was accepted and not deleted since."""
         return bool(self.redis.exists(job_key(job_id)))
 
+    def status(self, job_id: str) -> str | None:
+        """Return the stored status of a job, which may be one of another version; None if it has no record."""
+        status: Any = self.redis.hget(job_key(job_id), "status")
+        return None if status is None else str(status)
+
     def running(self, job_id: str, fence: int) -> Job | None:
         """Return the job if it runs under this token, else None; also if this version does not understand it."""
         fields: Any = self.redis.hgetall(job_key(job_id))

@@ -4,7 +4,6 @@ import json
 import logging
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
 from models.registry.retention import Uses, apply_retention
 from models.registry.store import CheckpointId, CheckpointNotFound
@@ -47,10 +46,9 @@ def keep_within_budget(context: JobContext) -> None:
         logger.warning("checkpoints beyond ACGAN_STORE_LIMIT could not be deleted: %s", error)
 
 
-@store_errors()
 def has_ended(jobs: JobConsumer, job_id: str) -> bool:
     """Return whether a job has ended, or has no record. Raises StoreUnavailable."""
-    status: Any = jobs.redis.hget(job_key(job_id), "status")
+    status = jobs.status(job_id)
     return status is None or status in ENDED
 
 

@@ -12,8 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from worker.jobs.consumer import JobConsumer
-from worker.jobs.errors import store_errors
-from worker.jobs.keys import job_key
 from worker.jobs.model import JobStatus
 from worker.settings import WorkerSettings
 
@@ -36,8 +34,7 @@ def clear_workshops(settings: WorkerSettings, jobs: JobConsumer) -> None:
     Raises StoreUnavailable.
     """
     for folder in job_folders(settings.home / "workshops") if settings.is_far else ():
-        with store_errors():
-            status = jobs.redis.hget(job_key(folder.name), "status")
+        status = jobs.status(folder.name)
         if status in KEPT_SECONDS and age_of(folder) >= KEPT_SECONDS[status]:
             shutil.rmtree(folder, ignore_errors=True)
             logger.info("deleted the unfinished work of job %s: it is %s", folder.name, status or "unknown")

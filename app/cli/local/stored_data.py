@@ -3,7 +3,7 @@
 import json
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.cli.local.folder import HISTORY, HISTORY_LIMIT, STATE, STATE_LIMIT
 from models.bounded_reading import FileFault, read_bounded
@@ -25,26 +25,26 @@ def reader(settings: WorkerSettings) -> "ReadStored":
 def as_begun(config: TrainingConfig, out: Path) -> TrainingConfig:
     """Return the config with the version of the training data with which the run in the folder began.
 
-    So a resumed run keeps its images, although a newer version exists. If the files of the run do not have it, the
-    config is returned as it is.
+    So a resumed run keeps its images, although a newer version exists. Built-in data have no versions. If the files of
+    the run do not have the version, the config is returned as it is.
     """
-    for begun in (dataset_of_state(out / STATE), dataset_of_history(out / HISTORY)):
-        if begun is not None and Reference.parse(config.dataset).means(begun):
-            return config.model_copy(update={"dataset": begun})
+    if config.dataset in DATASETS:
+        return config
+    for recorded in (config_of_state, config_of_history):
+        with suppress(FileFault, KeyError, TypeError, ValueError):
+            begun = str(recorded(out)["dataset"])
+            if Reference.parse(config.dataset).means(begun):
+                return config.model_copy(update={"dataset": begun})
     return config
 
 
-def dataset_of_state(file: Path) -> str | None:
-    with suppress(FileFault, KeyError, TypeError, ValueError):
-        about = read_header(read_bounded(file, STATE_LIMIT), str(file)).metadata
-        return str(json.loads(about["config"])["dataset"])
-    return None
+def config_of_state(out: Path) -> Any:
+    file = out / STATE
+    return json.loads(read_header(read_bounded(file, STATE_LIMIT), str(file)).metadata["config"])
 
 
-def dataset_of_history(file: Path) -> str | None:
-    with suppress(FileFault, KeyError, TypeError, ValueError):
-        return str(json.loads(read_bounded(file, HISTORY_LIMIT))["config"]["dataset"])
-    return None
+def config_of_history(out: Path) -> Any:
+    return json.loads(read_bounded(out / HISTORY, HISTORY_LIMIT))["config"]
 
 
 def settled(config: TrainingConfig, settings: WorkerSettings) -> TrainingConfig:

@@ -75,13 +75,13 @@ export function entry(job, isChosen, on) {
     link.title = now.notes ?? "";
     if (state.dataset.status !== now.status) state.replaceChildren(badge(now.status));
     state.dataset.status = now.status;
-    const wrong = now.trouble ?? now.error, isForeign = isUnreadable(now);
-    const known = [!isForeign && recipe(now.config), last(now), now.created_at && ago(now.created_at)];
+    const wrong = now.trouble ?? now.error, unreadable = isUnreadable(now);
+    const known = [!unreadable && recipe(now.config), last(now), now.created_at && ago(now.created_at)];
     figures.textContent = known.filter(Boolean).join(" · ");
     line.replaceChildren(...(wrong ? prose(sentence(wrong)) : [standing(now)]), " ", figures);
     bar.set(done(now), `${named(now)}: progress`);
-    bar.hidden = isForeign || ENDED.includes(now.status);
-    const offered = `${now.status} ${isForeign}`, labelling = isForeign ? [] : [edit]; // its labels are not known here
+    bar.hidden = unreadable || ENDED.includes(now.status);
+    const offered = `${now.status} ${unreadable}`, labelling = unreadable ? [] : [edit]; // its labels are not known here
     if (shown !== offered) exchange(actions, ...controls(now, row.update, () => on.gone(now.id)), ...labelling);
     shown = offered;
     show(picture, now);

@@ -84,11 +84,11 @@ function field(id, text, value, least = 1) {
 
 function entry(dataset, update, sets) {
   const { id, status } = dataset;
-  const isForeign = isUnreadable(dataset), running = !ENDED.includes(status);
+  const unreadable = isUnreadable(dataset), running = !ENDED.includes(status);
   const made = Object.keys(dataset.files ?? {}).length > 0;
   const control = (verb, text) => button(text, async () => { await post(`jobs/${id}/${verb}`); await update(); });
   const erase = async () => {
-    const rest = isForeign ? "Its record and its files are deleted." : "The order is removed from this list.";
+    const rest = unreadable ? "Its record and its files are deleted." : "The order is removed from this list.";
     const detail = made ? "The files are deleted. The order stays in this list." : `${rest} This cannot be undone.`;
     const question = made ? "Delete the files of this data set?" : "Remove this data set?";
     if (!(await confirmed(question, detail, made ? "Delete files" : "Remove data set"))) return;
@@ -98,12 +98,12 @@ function entry(dataset, update, sets) {
   };
   return h("article", { class: "job dataset", "data-id": id },
     h("div", {},
-      isForeign ? strange(dataset) : known(dataset, sets),
+      unreadable ? describeUnreadable(dataset) : known(dataset, sets),
       dataset.error && notice(prose(sentence(dataset.error))),
       made && files(dataset)),
     h("div", { class: "actions" },
       running && status !== "cancelling" && control("cancel", "Cancel"),
-      !isForeign && (status === "failed" || status === "cancelled") && control("resume", "Resume"),
+      !unreadable && (status === "failed" || status === "cancelled") && control("resume", "Resume"),
       !running && button(made ? "Delete files" : "Remove", erase)));
 }
 
@@ -126,7 +126,7 @@ function known({ order, status, progress, created_at: created }, sets) {
 }
 
 /** What is known of a data set whose record the service cannot read. */
-function strange({ id, status, trouble, created_at: created }) {
+function describeUnreadable({ id, status, trouble, created_at: created }) {
   return [
     h("h2", {}, `Data set ${id} `, h("span", { class: `badge ${status}` }, status)),
     created && h("p", { class: "hint" }, `Created ${ago(created)}.`),

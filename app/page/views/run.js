@@ -335,16 +335,16 @@ function classes(metrics, names) {
 }
 
 function about(job, signal) {
-  const { id, config } = job, isForeign = isUnreadable(job);
+  const { id, config } = job, unreadable = isUnreadable(job);
   const download = (text, address, saved, attributes) => fileLink(text, address, `${id}-${saved}`, signal, attributes);
   return h("div", {}, facts([
-    ["recipe", config.recipe], ["data", config.dataset], ["images", config.train_examples ? number(config.train_examples) : isForeign ? null : "all"],
+    ["recipe", config.recipe], ["data", config.dataset], ["images", config.train_examples ? number(config.train_examples) : unreadable ? null : "all"],
     ["batch", config.batch_size], ["latent size", config.latent_size], ["learning rate", config.adam_lr], ["beta 1", config.adam_beta_1],
     ["seed", config.seed], ["precision", config.precision], ["runs on", job.runs_on === "any" ? null : KINDS[job.runs_on]],
     ["device", job.device], ["worker", job.worker], ["started by", job.caller],
     ["accepted", job.created_at && when(job.created_at)], ["ended", job.ended_at && when(job.ended_at)],
     ["duplicate of", job.retry_of && h("a", { href: `#/runs/${job.retry_of}` }, job.retry_of)],
   ]), h("p", { class: "hint" }, "Record: ", download("JSON", job.links.self, "record.json", {}),
-    isForeign ? "" : [", history: ", download("JSON", `jobs/${id}/history.json`, "history.json"), ", ", download("CSV", `jobs/${id}/history.csv`, "history.csv")],
+    unreadable ? "" : [", history: ", download("JSON", `jobs/${id}/history.json`, "history.json"), ", ", download("CSV", `jobs/${id}/history.csv`, "history.csv")],
     ", events: ", key.readingNeedsIt() ? h("code", {}, `acgan follow ${id}`) : h("a", { href: job.links.events }, "stream")));
 }
