@@ -155,30 +155,6 @@ def test_the_form_offers_own_data_with_preview_and_classes_by_keyboard(
         assert job["config"]["dataset"] == "letters@1"
 
 
-def test_images_that_arrive_late_do_not_replace_those_of_a_later_choice(
-    browser: Browser, settings: AppSettings, letters: str
-) -> None:
-    with serving(settings) as address, visiting(browser, address) as page:
-        late: list[Route] = []
-        page.route("**/training-data/mnist/preview.png*", lambda route: late.append(route))
-        page.goto("/#/new")
-        choice = page.get_by_label("Dataset")
-        expect(choice.locator("option[value=letters]")).to_be_attached()
-        choice.focus()
-        about = page.get_by_role("region", name="Example images")
-        expect(about).to_contain_text("60,000 training images")
-        for _ in range(SLOW // 50):  # Playwright hands over requests only while it waits
-            page.wait_for_timeout(0 if late else 50)
-        assert late
-        choice.select_option("letters")
-        shown = about.get_by_role("img", name="Images of letters: the classes apple, Bär, t-shirt")
-        expect(shown).to_be_visible()
-        with page.expect_response("**/training-data/mnist/preview.png*"):
-            late[0].fulfill(body=encode_png(np.zeros((280, 280), np.uint8)), content_type="image/png")
-        page.wait_for_timeout(200)  # in which the page draws it, if it does
-        expect(shown).to_be_visible()
-
-
 @pytest.mark.parametrize("width", [390, 1200])
 def test_no_control_of_the_form_moves_when_the_images_of_a_set_arrive(
     browser: Browser, settings: AppSettings, letters: str, width: int

@@ -60,10 +60,12 @@ async function call(path, options = {}) {
 
 export async function get(path, signal) {
   const answer = await call(path, { signal });
-  return answer.json().catch((error) => {
+  const content = await answer.json().catch((error) => {
     if (error.name === "AbortError") throw error;
     throw new Problem("The answer of the service ended too early, or is no JSON.");
   });
+  signal?.throwIfAborted();
+  return content;
 }
 
 export async function post(path, body, headers) {
@@ -85,7 +87,25 @@ export async function remove(path) {
 /** Fetch a file. An <img> cannot send the key and does not expose the headers. */
 export async function file(path, signal) {
   const answer = await call(path, { signal });
-  return { blob: await answer.blob(), headers: answer.headers };
+  const blob = await answer.blob();
+  signal?.throwIfAborted();
+  return { blob, headers: answer.headers };
+}
+
+/**
+ * Create a function that begins the requests for one thing on the page, such as a picture. Each call aborts the request
+ * before it, so that a late answer cannot replace a newer one, and returns the signal of the new request. `signal` aborts
+ * them all. `get` and `file` reject after an abort even if the answer had arrived.
+ */
+export function onlyLatest(signal) {
+  let current = new AbortController();
+  signal.addEventListener("abort", () => current.abort());
+  return () => {
+    current.abort();
+    current = new AbortController();
+    if (signal.aborted) current.abort();
+    return current.signal;
+  };
 }
 
 let asking = null;

@@ -7,20 +7,17 @@ export const DRAWINGS = { draw: "Digits", play: "Numbers and morphs" }; // views
 const SEEDS = 1e6; // random seeds are below this; users can enter any other
 const CELL = 28; // pixels; a plot has a column of generated images for each of K classes, a white one, and K of real images
 
-/**
- * Create an <img>. `await sheet.draw(path, text)` loads it with `text` as alt, and resolves to the response headers. The
- * picture stays as it is if `isWanted` is false when the new one has arrived.
- */
+/** Create an <img>. `await sheet.draw(path, text, signal)` loads it with `text` as alt, and resolves to the response headers. */
 export function sheet() {
   const picture = h("img", { class: "ink", alt: "" });
-  picture.draw = async (path, text, signal, isWanted = () => true) => {
+  picture.draw = async (path, text, signal) => {
     const { blob, headers } = await file(path, signal);
-    if (!isWanted()) return headers;
     const address = URL.createObjectURL(blob);
     picture.alt = text;
     picture.src = address;
     await picture.decode().catch(() => {});
     URL.revokeObjectURL(address);
+    signal.throwIfAborted();
     return headers;
   };
   return picture;

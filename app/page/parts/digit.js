@@ -1,7 +1,7 @@
 // The dialog about one image of a sheet: its address, how to get it again, the training images nearest to it, a grid of
 // images around it, and a morph that starts from it.
 
-import { file } from "../common/api.js";
+import { file, onlyLatest } from "../common/api.js";
 import { announce, button, h, save, showError } from "../common/dom.js";
 import { sheet } from "./canvas.js";
 import { explorer, HERE } from "./explore.js";
@@ -14,7 +14,7 @@ const PICTURE = "scale=6";
  * of all `classes`, and the digit to morph from, or null for images that are no digits. `count` images can be looked through.
  */
 export function showDigit(find, position, count, signal) {
-  const picture = sheet(), near = neighbours(), grid = explorer(move, signal);
+  const picture = sheet(), near = neighbours(signal), grid = explorer(move, signal);
   const address = h("code", {}), curl = h("code", {}), python = h("code", {});
   const name = h("h2", { id: "digit-title" });
   const morph = h("a", { class: "button", href: "#/play", onclick: () => dialog.close() }, "Morph from here");
@@ -26,6 +26,7 @@ export function showDigit(find, position, count, signal) {
     h("p", { class: "actions" }, before, after, explore, morph, button("Download", download), h("button", { type: "button", onclick: () => dialog.close() }, "Close")),
     grid,
     h("dl", {}, line("Permanent link", address), line("curl", curl), line("Python", python)));
+  const begin = onlyLatest(signal);
   let found = null, point = HERE;
   dialog.addEventListener("close", () => {
     grid.release();
@@ -59,9 +60,9 @@ export function showDigit(find, position, count, signal) {
     morph.hidden = digit === null || isMoved;
     morph.href = `#/play?first=${digit}&seed=${seed}&index=${index}&checkpoint=${checkpoint}`;
     near.hidden = isMoved;
-    if (!isMoved) near.draw(found, signal);
+    if (!isMoved) near.draw(found);
     await Promise.all([
-      picture.draw(`${place}&${PICTURE}`, name.textContent.replace(":", ","), signal, () => point === to),
+      picture.draw(`${place}&${PICTURE}`, name.textContent.replace(":", ","), begin()),
       grid.hidden ? null : grid.draw(found, point),
     ]);
   }

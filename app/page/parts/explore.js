@@ -1,6 +1,6 @@
 // A grid of images around one, along two directions of the latent space. Choosing an image moves there.
 
-import { file } from "../common/api.js";
+import { file, onlyLatest } from "../common/api.js";
 import { announce, button, h, showError } from "../common/dom.js";
 
 const SIDE = 5, MIDDLE = Math.floor((SIDE * SIDE) / 2);
@@ -15,11 +15,12 @@ export const HERE = { x: 0, y: 0, directions: 0 };
  * API. `moved(point)` is called when the user chooses another point; it calls `draw`.
  */
 export function explorer(moved, signal) {
-  let points = [], point = HERE, subject = null, newest = null, address = "";
+  const begin = onlyLatest(signal);
+  let points = [], point = HERE, subject = null, address = "";
   const cells = Array.from({ length: SIDE * SIDE }, (_, place) => {
     const image = h("span", { class: "ink" });
     image.style.backgroundPosition = `${(100 / (SIDE - 1)) * (place % SIDE)}% ${(100 / (SIDE - 1)) * Math.floor(place / SIDE)}%`;
-    return h("button", { type: "button", class: "cell", tabindex: place === MIDDLE ? 0 : -1, onclick: () => choose(place) }, image);
+    return h("button", { type: "button", class: "cell", tabindex: place === MIDDLE ? 0 : -1, onclick: () => choose(place).catch(showError) }, image);
   });
   const step = h("input", { type: "range", id: "step", min: 0.05, max: 1, step: 0.05, value: STEP, onchange: () => again() });
   const group = h("div", { class: "cells", role: "group", "aria-label": "Images around this one. Arrow keys choose one, Enter moves there.", onkeydown: walk }, cells);
@@ -33,11 +34,9 @@ export function explorer(moved, signal) {
   grid.release = release;
   grid.draw = async (of, at) => {
     [subject, point] = [of, at];
-    const request = (newest = Symbol("request"));
     const { path, seed, index, checkpoint } = subject;
     const query = `seed=${seed}&index=${index}&checkpoint=${checkpoint}&x=${point.x}&y=${point.y}&directions=${point.directions}`;
-    const { blob, headers } = await file(`${path}/traversal?${query}&step=${step.value}&rows=${SIDE}&columns=${SIDE}&scale=2`, signal);
-    if (request !== newest) return;
+    const { blob, headers } = await file(`${path}/traversal?${query}&step=${step.value}&rows=${SIDE}&columns=${SIDE}&scale=2`, begin());
     points = headers.get("X-Points").split(",").map((each) => each.split(":").map(Number));
     release();
     address = URL.createObjectURL(blob);

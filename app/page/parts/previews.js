@@ -5,21 +5,19 @@ import { sheet } from "./canvas.js";
 import { listed } from "../common/format.js";
 
 const CELL = 30; // pixels: a row of the preview of an own set, one for each class
-const newest = new WeakMap(); // element -> the set that it was last asked to show: an earlier one may arrive later
 
 /** Show the preview of a set in an element; if the service has none yet, the sentence that says why. */
 export async function preview(element, set, signal) {
   const picture = sheet();
-  newest.set(element, set);
   const rows = !set.built_in && set.links.preview ? set.classes.length : 0; // the size of a built-in set's preview is not known
   element.style.minHeight = rows ? `min(30rem, ${CELL * rows + 2}px)` : ""; // so that nothing below moves when it arrives
   try {
     if (!set.links.preview) return element.replaceChildren();
     await picture.draw(set.links.preview, `Images of ${set.name}: the classes ${listed(set.classes)}`, signal);
-    if (newest.get(element) === set) element.replaceChildren(picture);
+    element.replaceChildren(picture);
   } catch (problem) {
-    if (newest.get(element) !== set) return;
+    if (signal.aborted) return;
     element.style.minHeight = "";
-    if (!signal.aborted) element.replaceChildren(h("p", { class: "hint" }, problem.message));
+    element.replaceChildren(h("p", { class: "hint" }, problem.message));
   }
 }

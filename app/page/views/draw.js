@@ -1,7 +1,7 @@
 // Draw images of a class: digits by the current model, or by a model of other training data. Every picture has a
 // permanent link that returns the same images.
 
-import { file, get } from "../common/api.js";
+import { file, get, onlyLatest } from "../common/api.js";
 import { button, h, notice, save, showError, tabs, title, announce } from "../common/dom.js";
 import { showDigit } from "../parts/digit.js";
 import { shortcuts } from "../common/keys.js";
@@ -32,6 +32,7 @@ export async function show(root, { query }, left, isChange = false) {
     checkpoint: query.get("checkpoint") ?? "latest",
     ...Object.fromEntries([...Object.keys(OPTIONS), "invert"].map((key) => [key, query.get(key) ?? ""])),
   };
+  const begin = onlyLatest(signal);
   let address = "", find = null;
 
   const picture = sheet();
@@ -113,9 +114,9 @@ export async function show(root, { query }, left, isChange = false) {
     const { label, all, n, seed, checkpoint } = wanted;
     many.max = all ? Math.floor(MOST / classes.length) : MOST;
     note({ data, ...(data ? { label: all ? null : label, all: all ? "yes" : null } : { label: all ? "all" : label, all: null }), n, seed, checkpoint: checkpoint === "latest" ? null : checkpoint, ...chosen() });
-    const request = (draw.newest = Symbol("request"));
+    const current = begin();
     await new Promise((resolve) => setTimeout(resolve, 120)); // until the user has typed the whole number
-    if (request !== draw.newest || signal.aborted) return;
+    if (current.aborted) return;
     const path = [data ? `images/${encodeURIComponent(data)}` : "digits", ...(all ? [] : [encodeURIComponent(inPath(label, classes))])].join("/");
     const options = new URLSearchParams(chosen());
     const given = options.size ? `&${options}` : "";
@@ -129,8 +130,7 @@ export async function show(root, { query }, left, isChange = false) {
       ? `${n} times the ${nouns === "digits" ? "digits" : "classes"} ${listed(classes)}, one latent vector per row`
       : `${n} times the ${nouns === "digits" ? "digit" : "class"} ${label}`;
     try {
-      const headers = await picture.draw(`${path}?${shown}&checkpoint=${encodeURIComponent(checkpoint)}`, text, signal);
-      if (request !== draw.newest) return;
+      const headers = await picture.draw(`${path}?${shown}&checkpoint=${encodeURIComponent(checkpoint)}`, text, current);
       const refused = Number(headers.get("X-Refused"));
       const drawnBy = headers.get("X-Checkpoint");
       address = `${path}?n=${n}&seed=${headers.get("X-Seed")}&checkpoint=${drawnBy}${given}`;
@@ -142,7 +142,7 @@ export async function show(root, { query }, left, isChange = false) {
       trouble.replaceChildren();
       announce(`${text}, drawn by ${drawnBy}.`);
     } catch (problem) {
-      if (signal.aborted || request !== draw.newest) return;
+      if (current.aborted) return;
       ready(false);
       const start = problem.code === "nothing-published" ? h("a", { class: "button primary", href: "#/new" }, "Start a run") : null;
       const fields = { "query.n": `Number of ${nouns}`, "query.seed": "Seed", ...Object.fromEntries(Object.entries(OPTIONS).map(([key, text_]) => [`query.${key}`, text_])) }; // labels on this page

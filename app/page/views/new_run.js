@@ -1,6 +1,6 @@
 // The form that starts a run. It is built from the API's schema and shows an estimate of the time.
 
-import { get, post } from "../common/api.js";
+import { get, onlyLatest, post } from "../common/api.js";
 import { h, notice, prose, showError, title } from "../common/dom.js";
 import { go, name, note } from "../main.js";
 import { count, duration, isUnreadable, listed, number } from "../common/format.js";
@@ -105,18 +105,20 @@ async function offerTrainingData({ input }, about, isGiven, sizes, changed, sign
   const known = new Set([...input.options].map(({ value }) => value));
   input.append(...sets.filter((set) => !known.has(set.name)).map((set) => h("option", { value: set.name }, set.name)));
   input.value = chosen;
+  const begin = onlyLatest(signal);
   let shown = "";
   const describe = async () => {
     if (shown === input.value) return;
     shown = input.value;
-    const set = sets.find(({ name: other }) => other === shown) ?? (await get(`training-data/${encodeURIComponent(shown)}`, signal));
-    if (set.name !== shown && `${set.name}@${set.version}` !== shown) return;
+    const current = begin();
+    const set = sets.find(({ name: other }) => other === shown) ?? (await get(`training-data/${encodeURIComponent(shown)}`, current));
     sizes.set(shown, set.train_images);
     text.textContent = `${set.classes.length} classes: ${listed(set.classes)}. ${number(set.train_images)} training images, ${number(set.test_images)} for tests.`;
     const { preview } = await import("../parts/previews.js");
-    await preview(picture, set, signal);
+    if (!current.aborted) await preview(picture, set, current);
   };
   const look = () => describe().then(changed).catch((problem) => {
+    if (problem.name === "AbortError") return;
     text.textContent = problem.message;
     picture.replaceChildren();
   });

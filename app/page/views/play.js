@@ -1,6 +1,6 @@
 // Draw a number in the style that a seed chooses, and morph one digit into another with the latent vector of the seed, which is in the URL.
 
-import { file } from "../common/api.js";
+import { file, onlyLatest } from "../common/api.js";
 import { button, exchange, fileLink, h, notice, save, showError, tabs, title, announce } from "../common/dom.js";
 import { DRAWINGS, freshSeed, seedField, sheet } from "../parts/canvas.js";
 import { choiceField, fillCheckpoints, numberField } from "../parts/options.js";
@@ -31,7 +31,7 @@ export async function show(root, { query }, signal) {
   const field = (key, text, limits) => numberField(key, text, limits, wanted[key], chosen(key));
   const checkpoint = choiceField("checkpoint", "Checkpoint", { latest: "Current model", best: "Best model" }, wanted.checkpoint ?? "latest", (value) => set({ checkpoint: value === "latest" ? null : value }));
   const invert = h("input", { type: "checkbox", id: "invert", checked: wanted.invert !== "", onchange: () => set({ invert: invert.checked ? "true" : "" }) });
-  const line = drawing(), film = drawing();
+  const line = drawing(signal), film = drawing(signal), begin = onlyLatest(signal);
   const download = (format) => button(format.toUpperCase(), async () => {
     const { blob } = await file(`${line.address}&format=${format}`, signal);
     save(blob, `${wanted.number}.${format}`);
@@ -72,29 +72,29 @@ export async function show(root, { query }, signal) {
   /** Draw both pictures, after a short delay; a later call replaces an earlier one. */
   async function draw() {
     note({ ...wanted, format: wanted.format === "webp" ? null : wanted.format });
-    const request = (draw.newest = Symbol("request"));
+    const current = begin();
     await new Promise((resolve) => setTimeout(resolve, SETTLE));
-    if (request !== draw.newest || signal.aborted) return;
+    if (current.aborted) return;
     const way = `${wanted.first} that changes into a ${wanted.last}`;
     await Promise.all([
       line.draw(`numbers/${encodeURIComponent(wanted.number || " ")}?${options(OF_NUMBER, LARGEST.number)}`,
-        `The number ${wanted.number}, drawn with seed ${wanted.seed}`, `${wanted.number}.png`, signal),
+        `The number ${wanted.number}, drawn with seed ${wanted.seed}`, `${wanted.number}.png`, current),
       film.draw(`morph/${wanted.first}/${wanted.last}?${options(OF_MORPH, LARGEST.morph)}&format=${wanted.format}`,
         wanted.format === "png" ? `A ${way}, step by step` : `A ${way} and back`,
-        `${wanted.first}-to-${wanted.last}.${wanted.format}`, signal),
+        `${wanted.first}-to-${wanted.last}.${wanted.format}`, current),
     ]);
-    announce(`Drawn with seed ${wanted.seed}.`);
+    if (!current.aborted) announce(`Drawn with seed ${wanted.seed}.`);
   }
 }
 
 /** Create a picture with its permanent link below, or with the error message. `address` is that of the link. */
-function drawing() {
+function drawing(left) {
   const picture = sheet();
   const paper = h("div", { class: "paper" }, picture);
   const link = h("span");
   const under = h("p", { class: "hint" }, "Permanent link: ", link);
   const trouble = h("div");
-  let newest = null, address = "";
+  let address = "";
   const element = h("div", { class: "drawing" }, paper, under, trouble);
   return {
     element,
@@ -102,13 +102,12 @@ function drawing() {
       return address;
     },
     async draw(path, text, saved, signal) {
-      newest = Symbol("request");
       try {
         const headers = await picture.draw(path, text, signal);
         const fixed = new URL(path, document.baseURI);
         fixed.searchParams.set("checkpoint", headers.get("X-Checkpoint"));
         address = fixed.href;
-        exchange(link, fileLink(address, address, saved, signal, { target: "_blank", rel: "noopener" }));
+        exchange(link, fileLink(address, address, saved, left, { target: "_blank", rel: "noopener" }));
         trouble.replaceChildren();
         paper.hidden = under.hidden = false;
       } catch (problem) {
@@ -116,8 +115,7 @@ function drawing() {
         paper.hidden = under.hidden = true;
         trouble.replaceChildren(notice(problem.message));
         if (problem.code !== "style-bank-not-ready") return;
-        const request = newest;
-        setTimeout(() => request === newest && !signal.aborted && this.draw(path, text, saved, signal), AGAIN);
+        setTimeout(() => !signal.aborted && this.draw(path, text, saved, signal), AGAIN);
       }
     },
   };

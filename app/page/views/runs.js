@@ -1,6 +1,6 @@
 // The first screen, and all runs: running and waiting ones first, or as they are searched, sorted and filtered.
 
-import { get, patch, remove } from "../common/api.js";
+import { get, onlyLatest, patch, remove } from "../common/api.js";
 import { announce, button, confirmed, h, pause, showError, title } from "../common/dom.js";
 import { sheet } from "../parts/canvas.js";
 import { entry } from "../parts/run_row.js";
@@ -28,6 +28,7 @@ export async function show(root, { query }, signal) {
   const change = button("Archive", () => archive()), erase = button("Delete", () => eraseAll());
   const both = h("span", { class: "actions", id: "selection" }, change, erase);
   const chip = h("span", {});
+  const beginList = onlyLatest(signal);
   const tools = toolbar(query, () => choose());
 
   // The selection.
@@ -119,9 +120,9 @@ export async function show(root, { query }, signal) {
     return [jobs, following];
   }
   async function reload(wanted) {
-    const request = (reload.newest = Symbol("request"));
+    const current = beginList();
     const [jobs, following] = await read(Math.max(wanted, PAGE));
-    if (request !== reload.newest) return;
+    if (current.aborted) return;
     next = following;
     draw(jobs);
   }
@@ -230,7 +231,7 @@ function nothing(isFiltered) {
 
 /** Create the first screen; `isShort` makes it one row tall. */
 function firstScreen(isShort, signal) {
-  const picture = sheet();
+  const picture = sheet(), begin = onlyLatest(signal);
   const trouble = h("p", { class: "wrong", id: "written-wrong" });
   const number = h("input", { type: "text", id: "written", inputmode: "numeric", maxlength: 40, autocomplete: "off", value: FIRST, "aria-label": "Type a number", "aria-describedby": "written-wrong", oninput: () => write() });
   const draw = h("a", { class: "button primary", href: "#/draw" }, "Draw"), train = h("a", { class: "button", href: "#/new" }, "Train");
@@ -239,10 +240,10 @@ function firstScreen(isShort, signal) {
     h("div", { class: "try" }, !isShort && h("p", {}, "Type a number. The network writes it."), number, trouble),
     h("div", { class: "written" }, picture),
     h("div", { class: "actions" }, draw, train));
-  begin().catch(fail);
+  start().catch(fail);
   return element;
 
-  async function begin() {
+  async function start() {
     const { serving } = await get("serving", signal);
     if (serving !== null) return write(0);
     number.disabled = true;
@@ -253,28 +254,27 @@ function firstScreen(isShort, signal) {
 
   /** Write the number, after a short delay; a later call replaces an earlier one. */
   async function write(delay = SETTLE) {
-    const request = (write.newest = Symbol("request"));
+    const current = begin();
     await new Promise((resolve) => setTimeout(resolve, delay));
-    if (request !== write.newest || signal.aborted) return;
+    if (current.aborted) return;
     const digits = number.value.replaceAll(/\s/g, "");
     if (!/^[0-9]{0,40}$/.test(digits)) return fail(new Error("Digits only: 0 to 9."));
     trouble.textContent = "";
     number.setAttribute("aria-invalid", "false");
     if (!digits) return;
     const path = `numbers/${digits}?seed=${SEED}&scale=4`, text = `${digits}, written by the network`;
-    const isNewest = () => request === write.newest && !signal.aborted;
-    let isWritten = false;
+    const beginDraft = onlyLatest(current), draft = beginDraft();
     setTimeout(() => { // digits of several styles until those of one style are there
-      if (!isWritten && isNewest()) picture.draw(`${path}&style=latent`, text, signal, () => !isWritten && isNewest()).catch(() => {});
+      picture.draw(`${path}&style=latent`, text, draft).catch(() => {});
     }, PATIENCE);
     try {
-      await picture.draw(path, text, signal, isNewest);
-      isWritten = true;
-      if (delay && isNewest()) announce(`${digits} is written.`);
+      await picture.draw(path, text, current);
+      beginDraft();
+      if (delay) announce(`${digits} is written.`);
     } catch (problem) {
-      if (!isNewest()) return;
+      if (current.aborted) return;
       if (problem.code !== "style-bank-not-ready") return fail(problem);
-      setTimeout(() => isNewest() && write(0), LATER);
+      setTimeout(() => !current.aborted && write(0), LATER);
     }
   }
 

@@ -1,0 +1,140 @@
+"""The answer of an earlier request that arrives late does not replace that of a later one."""
+
+import re
+import time
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, Request, Route, expect
+
+from app.settings import AppSettings
+from models.registry.store import CheckpointStore
+from models.sampling.png import encode_png
+from tests.browser.conftest import SLOW, visiting
+from tests.browser.test_training_data import letters  # noqa: F401  # a fixture
+from tests.support.serving import serving
+
+pytestmark = pytest.mark.browser
+expect.set_options(timeout=SLOW)
+
+DESK = {"width": 1200, "height": 900}
+PAPER = encode_png(np.zeros((28, 28), np.uint8))
+
+
+class Late:
+    """Holds the requests to some addresses back until `arrive`."""
+
+    def __init__(self, page: Page, addresses: re.Pattern[str]) -> None:
+        self.page = page
+        self.held: list[Route] = []
+        self.ended: list[Request] = []
+        page.on("requestfinished", lambda request: self.ended.append(request))
+        page.on("requestfailed", lambda request: self.ended.append(request))
+        page.route(addresses, lambda route: self.held.append(route))
+
+    def wait(self, requests: int = 1) -> None:
+        """Wait until the page has sent so many requests."""
+        deadline = time.monotonic() + SLOW / 1000
+        while len(self.held) < requests:
+            assert time.monotonic() < deadline, f"the page sent {len(self.held)} requests"
+            self.page.wait_for_timeout(20)  # Playwright hands over requests only while it waits
+
+    def arrive(self) -> None:
+        """Answer all requests with a black picture. Returns after the page has had time to show it."""
+        for route in self.held:
+            route.fulfill(body=PAPER, content_type="image/png", headers={"X-Checkpoint": "late"})
+        deadline = time.monotonic() + SLOW / 1000
+        while not all(route.request in self.ended for route in self.held):
+            assert time.monotonic() < deadline, "a request neither arrived nor was aborted"
+            self.page.wait_for_timeout(20)
+        self.page.wait_for_timeout(200)
+
+
+def test_of_training_data_that_was_chosen_before(
+    browser: Browser,
+    settings: AppSettings,
+    letters: str,  # noqa: F811
+) -> None:
+    with serving(settings) as address, visiting(browser, address) as page:
+        late = Late(page, re.compile("/training-data/mnist/preview.png"))
+        page.goto("/#/new")
+        choice = page.get_by_label("Dataset")
+        expect(choice.locator("option[value=letters]")).to_be_attached()
+        choice.focus()
+        about = page.get_by_role("region", name="Example images")
+        expect(about).to_contain_text("60,000 training images")
+        late.wait()
+        choice.select_option("letters")
+        shown = about.get_by_role("img", name="Images of letters: the classes apple, Bär, t-shirt")
+        expect(shown).to_be_visible()
+        late.arrive()
+        expect(shown).to_be_visible()
+
+
+def test_of_training_data_whose_preview_waited_for_the_same_module(
+    browser: Browser,
+    settings: AppSettings,
+    letters: str,  # noqa: F811
+) -> None:
+    with serving(settings) as address, visiting(browser, address) as page:
+        modules: list[Route] = []
+        page.route(re.compile("previews.js"), lambda route: modules.append(route))
+        late = Late(page, re.compile("/training-data/mnist/preview.png"))
+        page.goto("/#/new")
+        choice = page.get_by_label("Dataset")
+        expect(choice.locator("option[value=letters]")).to_be_attached()
+        choice.focus()
+        about = page.get_by_role("region", name="Example images")
+        expect(about).to_contain_text("60,000 training images")
+        choice.select_option("letters")
+        expect(about).to_contain_text("3 classes")
+        for module in modules:
+            module.continue_()
+        shown = about.get_by_role("img", name="Images of letters: the classes apple, Bär, t-shirt")
+        expect(shown).to_be_visible()
+        late.arrive()
+        assert late.held == []  # nobody waits for these images any more
+        expect(shown).to_be_visible()
+
+
+def test_of_digits_of_another_class(browser: Browser, settings: AppSettings, store: CheckpointStore) -> None:
+    with serving(settings) as address, visiting(browser, address, viewport=DESK) as page:
+        late = Late(page, re.compile("/digits/4"))
+        page.goto("/#/draw?label=3&n=12&seed=5")
+        expect(page.get_by_role("img", name="12 times the digit 3")).to_be_visible()
+        page.keyboard.press("4")
+        late.wait()
+        page.keyboard.press("8")
+        shown = page.get_by_role("img", name="12 times the digit 8")
+        expect(shown).to_be_visible()
+        late.arrive()
+        expect(shown).to_be_visible()
+        expect(page.get_by_label("Permanent link")).to_have_value(re.compile("/digits/8"))
+
+
+def test_of_the_next_image(browser: Browser, settings: AppSettings, store: CheckpointStore) -> None:
+    with serving(settings) as address, visiting(browser, address, refused="/neighbours", viewport=DESK) as page:
+        late = Late(page, re.compile("/digits/3.*index=1.*scale=6"))
+        page.goto("/#/draw?label=3&n=12&seed=5")
+        page.get_by_role("img", name="12 times the digit 3").click(position={"x": 5, "y": 5})
+        dialog = page.get_by_role("dialog")
+        expect(dialog.get_by_role("img", name="seed 5, index 0")).to_be_visible()
+        dialog.get_by_role("button", name="Next").click()
+        late.wait()
+        dialog.get_by_role("button", name="Previous").click()
+        shown = dialog.get_by_role("img", name="seed 5, index 0")
+        expect(shown).to_be_visible()
+        late.arrive()
+        expect(shown).to_be_visible()
+
+
+def test_of_a_number_that_was_changed(browser: Browser, settings: AppSettings, store: CheckpointStore) -> None:
+    with serving(settings) as address, visiting(browser, address, viewport=DESK) as page:
+        late = Late(page, re.compile("/numbers/12[?]"))
+        page.goto("/#/play?number=12&seed=4&style=latent")
+        late.wait()
+        page.get_by_label("Up to 40 digits").fill("345")
+        shown = page.get_by_role("img", name="The number 345")
+        expect(shown).to_be_visible()
+        late.arrive()
+        expect(shown).to_be_visible()
