@@ -33,7 +33,7 @@ class Late:
         page.route(addresses, lambda route: self.held.append(route))
 
     def wait(self, requests: int = 1) -> None:
-        """Wait until the page has sent so many requests."""
+        """Wait until the page has sent this number of requests."""
         deadline = time.monotonic() + SLOW / 1000
         while len(self.held) < requests:
             assert time.monotonic() < deadline, f"the page sent {len(self.held)} requests"
@@ -93,7 +93,7 @@ def test_of_training_data_whose_preview_waited_for_the_same_module(
         shown = about.get_by_role("img", name="Images of letters: the classes apple, Bär, t-shirt")
         expect(shown).to_be_visible()
         late.arrive()
-        assert late.held == []  # nobody waits for these images any more
+        assert late.held == []  # the page does not ask for images of the earlier choice
         expect(shown).to_be_visible()
 
 

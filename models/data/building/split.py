@@ -13,6 +13,8 @@ from models.config import MOST_IMAGES
 from models.data.importing.items import InvalidImages
 
 LEAST_TRAIN, LEAST_TEST = 10, 2  # images of each class; the variety of a class is measured between two images
+LEAST_DIFFERENT = 2  # training images of each class that differ; the variety of digits is divided by that of real ones
+OTHER = "images that differ from the others of the class"
 NAMED = 5  # classes that a message names
 
 
@@ -30,7 +32,8 @@ def split(
 ) -> Split:
     """Split uint8 images (N, 28, 28) with uint8 labels (N,). `given` is the split of each image in the source.
 
-    Raises InvalidImages if a class has fewer images than LEAST_TRAIN and LEAST_TEST, or a split has too many.
+    Raises InvalidImages if a class has fewer images than LEAST_TRAIN, LEAST_DIFFERENT and LEAST_TEST, or if a split has
+    too many.
     """
     groups = group_identical(images)
     is_given = any(given)
@@ -44,8 +47,9 @@ def split(
         is_dropped = np.zeros(len(labels), bool)
     train, test = np.flatnonzero(~is_test & ~is_dropped), np.flatnonzero(is_test)
     _check_least(labels[train], classes, LEAST_TRAIN, "training images")
-    needed = "images" if is_given else "images that differ from the others of the class"
-    _check_least(labels[test], classes, LEAST_TEST, "test images", needed)
+    _check_least(labels[test], classes, LEAST_TEST, "test images", "images" if is_given else OTHER)
+    different = np.unique(np.stack([labels[train].astype(np.int64), groups[train]]), axis=1)[0]  # labels, one an image
+    _check_least(different, classes, LEAST_DIFFERENT, "different training images", OTHER)
     for name, found in (("training", train), ("test", test)):
         if len(found) > MOST_IMAGES:
             raise InvalidImages(f"there are {len(found):,} {name} images, and at most {MOST_IMAGES:,} are allowed")

@@ -121,3 +121,18 @@ def test_a_class_of_identical_images_gives_no_test_images() -> None:
 def test_a_given_split_needs_test_images_of_each_class() -> None:
     with pytest.raises(InvalidImages, match="at least 2 test images, and class b has 0"):
         split(made(60), np.array([0, 1] * 25 + [0] * 10, np.uint8), given(50, 10), CLASSES, 0.5, 1)
+
+
+@pytest.mark.parametrize("is_given", [True, False])
+def test_the_training_images_of_a_class_must_not_be_identical(is_given: bool) -> None:
+    images = made(60)
+    labels = np.array([0] * 40 + [1] * 20, np.uint8)
+    images[40:58] = images[40]  # of class b; the other two become test images
+    train_or_test = given(58, 2) if is_given else [None] * 60
+    train_or_test[:2] = ["test", "test"] if is_given else [None, None]
+    with pytest.raises(
+        InvalidImages, match="at least 2 different training images, and class b has 1: add images that differ"
+    ):
+        split(images, labels, train_or_test, CLASSES, 0.1, 1)
+    images[41] = made(1, seed=9)[0]
+    split(images, labels, train_or_test, CLASSES, 0.1, 1)
