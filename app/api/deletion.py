@@ -20,9 +20,9 @@ from models.registry.store import DATASET, CheckpointDamaged, CheckpointId, Chec
 from models.registry.training_data import TrainingDataNotFound, TrainingDataStore
 from models.synthesis.shards import Shards
 from worker.jobs.client import JobClient, JobNotFound
-from worker.jobs.codec import AnyJob, UnreadableJob
+from worker.jobs.codec import AnyJob
 from worker.jobs.listing import read_not_ended, read_users_of_training_data
-from worker.jobs.model import ENDED
+from worker.jobs.model import ENDED, JobKind
 
 logger = logging.getLogger(__name__)
 
@@ -72,26 +72,16 @@ async def find_job_uses(jobs: JobClient) -> list[Use]:
 
 def job_uses(job: AnyJob) -> Iterator[Use]:
     yield Use(job.id, None, f"job {job.id} is {job.status}: cancel it first, with POST /jobs/{job.id}/cancel")
-    needed = needed_checkpoint(job)
-    if needed is not None:
+    if job.needed_checkpoint is not None:
         with suppress(CheckpointNotFound):
-            checkpoint = CheckpointId.parse(needed)
-            is_evaluated = not isinstance(job, UnreadableJob) and job.evaluation is not None
+            checkpoint = CheckpointId.parse(job.needed_checkpoint)
+            is_evaluated = job.kind == JobKind.EVALUATION
             use = f"{checkpoint} is being evaluated by job {job.id}" if is_evaluated else drawn(job.id, checkpoint)
             yield Use(*checkpoint.folder, f"{use}: wait until it has ended, or cancel it first")
 
 
 def drawn(job_id: str, checkpoint: CheckpointId) -> str:
     return f"data set {job_id} is being drawn with {checkpoint}"
-
-
-def needed_checkpoint(job: AnyJob) -> str | None:
-    """Return the checkpoint that draws the data set of a job, or that it evaluates; None if the job is a run."""
-    if isinstance(job, UnreadableJob):
-        found = (job.order or {}).get("checkpoint")
-        return found if isinstance(found, str) else None
-    order = job.order or job.evaluation
-    return None if order is None else order.checkpoint
 
 
 def find_store_uses(model_manager: ModelManager) -> list[Use]:

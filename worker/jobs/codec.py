@@ -1,7 +1,7 @@
 """Conversion of hashes in Redis to job records. A record that this version does not understand is still readable."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +14,7 @@ from worker.webhook_url import read_webhook_url
 
 Hash = Mapping[str, str]
 
+ORDER_FIELDS = [ordered.field for ordered in ORDERED.values()]  # of a record
 SILENT_SECONDS = 10.0  # a worker renews its lease about once a second
 LACKS: dict[RunsOn, str] = {
     "any": "no worker is available: start one",
@@ -47,6 +48,7 @@ class UnreadableJob(BaseModel):
     runs_on: str = "any"
     caller: str | None = None
     order: dict[str, Any] | None = None
+    needed_checkpoint: str | None = Field(None, exclude=True)
     retry_of: str | None = None
     warnings: list[str] = []
     last_seen_at: datetime | None = None
@@ -140,6 +142,15 @@ def made_of(fields: Hash) -> Iterator[tuple[str, type[BaseModel]]]:
             yield ordered.field, ordered.model
 
 
+def checkpoint_named(orders: Iterable[str | None]) -> str | None:
+    """Return the checkpoint that one of a record's `ORDER_FIELDS` names, as stored; None if none does.
+
+    Also that of an order that this version does not understand.
+    """
+    checkpoints = ((_object(order) or {}).get("checkpoint") for order in orders)
+    return next((checkpoint for checkpoint in checkpoints if isinstance(checkpoint, str)), None)
+
+
 def present(workers: Sequence[tuple[str, float]], now: float) -> list[str]:
     """Return the workers whose last contact is not in the future. `workers` are pairs (worker, time of last contact).
 
@@ -202,6 +213,7 @@ def _unreadable(job_id: str, fields: Hash, epochs: Hash, reason: str) -> Unreada
         runs_on=fields.get("runs_on", "any"),
         caller=fields.get("caller"),
         order=_object(fields.get("order")),
+        needed_checkpoint=checkpoint_named([fields.get(name) for name in ORDER_FIELDS]),
         retry_of=fields.get("retry_of"),
         last_seen_at=None,
     )

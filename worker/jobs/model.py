@@ -175,6 +175,12 @@ class Job(BaseModel):
         made: BaseModel | None = found and getattr(self, found.field)
         return made
 
+    @property
+    def needed_checkpoint(self) -> str | None:
+        """The checkpoint that it draws with or evaluates; None if there is none."""
+        found: str | None = getattr(self.ordered, "checkpoint", None)
+        return found
+
 
 def kind_of_order(order: BaseModel | None) -> JobKind:
     """Return the kind of a job that makes this. Without an order it is a run."""

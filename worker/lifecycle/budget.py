@@ -1,29 +1,27 @@
 """Keeps the storage within ACGAN_STORE_LIMIT, and this machine free of the unfinished work of ended jobs."""
 
-import json
 import logging
 from contextlib import suppress
 from functools import partial
 
 from models.registry.retention import Uses, apply_retention
 from models.registry.store import CheckpointId, CheckpointNotFound
+from worker.jobs.codec import ORDER_FIELDS, checkpoint_named
 from worker.jobs.consumer import JobConsumer
 from worker.jobs.errors import StoreUnavailable, store_errors
 from worker.jobs.keys import job_key
 from worker.jobs.listing import not_ended
-from worker.jobs.model import ENDED, ORDERED
+from worker.jobs.model import ENDED
 from worker.lifecycle.context import JobContext
 from worker.lifecycle.workshops import clear_workshops
 
 logger = logging.getLogger(__name__)
 
-ORDERS = [ordered.field for ordered in ORDERED.values()]  # fields of a record that may name a checkpoint
 
-
-def checkpoints_among(deleted: list[str]) -> list[CheckpointId]:
-    """Return the texts that are checkpoint ids. The others describe resume states."""
+def checkpoints_among(texts: list[str]) -> list[CheckpointId]:
+    """Return those of the texts that are ids of checkpoints."""
     found = []
-    for text in deleted:
+    for text in texts:
         with suppress(CheckpointNotFound):
             found.append(CheckpointId.parse(text))
     return found
@@ -54,22 +52,9 @@ def has_ended(jobs: JobConsumer, job_id: str) -> bool:
 
 @store_errors()
 def needed_checkpoints(jobs: JobConsumer) -> set[CheckpointId]:
-    """Return the checkpoints that jobs which have not ended draw with or evaluate. Raises StoreUnavailable.
-
-    Also those of orders that this version does not understand, as in `needed_checkpoint` of app/api/deletion.py, which
-    protects them from requests.
-    """
+    """Return the checkpoints that jobs which have not ended draw with or evaluate. Raises StoreUnavailable."""
     with jobs.redis.pipeline(transaction=False) as pipeline:
         for job_id in not_ended(jobs.redis):
-            pipeline.hmget(job_key(job_id), *ORDERS)
+            pipeline.hmget(job_key(job_id), *ORDER_FIELDS)
         records: list[list[str | None]] = pipeline.execute()
-    return {checkpoint for orders in records for order in orders if (checkpoint := checkpoint_of(order)) is not None}
-
-
-def checkpoint_of(order: str | None) -> CheckpointId | None:
-    """Return the checkpoint that an order names, which is JSON; None if it names none."""
-    with suppress(ValueError, CheckpointNotFound):
-        found = json.loads(order or "null")
-        named = found.get("checkpoint") if isinstance(found, dict) else None
-        return CheckpointId.parse(named) if isinstance(named, str) else None
-    return None
+    return set(checkpoints_among([named for orders in records if (named := checkpoint_named(orders)) is not None]))

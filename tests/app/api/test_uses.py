@@ -148,19 +148,22 @@ def test_a_job_that_has_not_ended_keeps_all_its_files(
     assert store.epochs(job) == [1, 2]
 
 
+@pytest.mark.parametrize(("path", "order"), [("/datasets", SMALL), ("/evaluations", {})])
 def test_a_job_with_a_state_of_another_version_keeps_its_checkpoint(
-    client: TestClient, consumer: JobConsumer, store: CheckpointStore
+    client: TestClient, consumer: JobConsumer, store: CheckpointStore, path: str, order: dict[str, int]
 ) -> None:
     """A newer version lists its own states elsewhere: a job that is in no known list may still run."""
     first, _ = settled(client, consumer, store)
-    dataset = client.post("/datasets", json={"checkpoint": f"{first}-e001", **SMALL}).raise_for_status().json()["id"]
-    consumer.redis.hset(job_key(dataset), "status", "paused")
-    consumer.redis.zrem(f"{JOBS}:datasets:queued", dataset)
-    consumer.redis.zadd(f"{JOBS}:datasets:paused", {dataset: 3})
-    refused(client, f"/checkpoints/{first}-e001", dataset)
-    refused(client, f"/jobs/{first}", dataset)
-    refused(client, f"/jobs/{dataset}", "is paused")
-    refused(client, f"/datasets/{dataset}")
+    job = client.post(path, json={"checkpoint": f"{first}-e001", **order}).raise_for_status().json()["id"]
+    kind = path.strip("/")
+    consumer.redis.hset(job_key(job), "status", "paused")
+    assert consumer.redis.zrem(f"{JOBS}:{kind}:queued", job)
+    consumer.redis.zadd(f"{JOBS}:{kind}:paused", {job: 3})
+    refused(client, f"/checkpoints/{first}-e001", job)
+    refused(client, f"/jobs/{first}", job)
+    refused(client, f"/jobs/{job}", "is paused")
+    if path == "/datasets":
+        refused(client, f"/datasets/{job}")
 
 
 def test_a_data_set_is_kept_while_it_is_downloaded(
