@@ -138,3 +138,21 @@ def test_of_a_number_that_was_changed(browser: Browser, settings: AppSettings, s
         expect(shown).to_be_visible()
         late.arrive()
         expect(shown).to_be_visible()
+
+
+def test_of_real_images_that_are_not_to_be_shown_any_more(
+    browser: Browser,
+    settings: AppSettings,
+    letters: str,  # noqa: F811
+) -> None:
+    with serving(settings) as address, visiting(browser, address, viewport=DESK) as page:
+        late = Late(page, re.compile("/preview[.]png"))
+        page.goto(f"/#/runs/{letters}")
+        expect(page.get_by_role("img", name="Images of epoch 1")).to_be_visible()
+        page.get_by_label("show real images").check()
+        late.wait()
+        page.get_by_label("show real images").uncheck()
+        with page.expect_event("requestfinished", lambda request: request == late.held[0].request):
+            late.held[0].continue_()
+        page.wait_for_timeout(200)
+        expect(page.get_by_role("img", name=re.compile("real images"))).to_have_count(0)

@@ -1,6 +1,6 @@
 // One run, live. The selected epoch determines the digits, losses and metrics on the page.
 
-import { ENDED, follow, get, key } from "../common/api.js";
+import { ENDED, follow, get, key, onlyLatest } from "../common/api.js";
 import { board, boardControls } from "../parts/chart.js";
 import { LOSSES, REAL, ROWS, classCharts, figureCharts, lossCharts } from "../parts/curves.js";
 import { button, exchange, facts, fileLink, h, notice, pause, prose, showError, title, announce } from "../common/dom.js";
@@ -17,7 +17,7 @@ const AGAIN = 5000, RUNNING = 3; // milliseconds between two looks at what event
 
 export async function show(root, { id, query }, signal) {
   const live = livePanel(id, signal);
-  const view = layout(live);
+  const view = layout(live), begin = onlyLatest(signal);
   let job = null;
   let wanted = Number(query.get("epoch")) || null; // null follows the newest
   let real = query.has("real");
@@ -87,13 +87,13 @@ export async function show(root, { id, query }, signal) {
     if (!at) return;
     const which = names ? `the classes ${listed(names)}` : "one class per row";
     const text = `${noun() === "digits" ? "Digits" : "Images"} of epoch ${at.epoch}: ${which} from top to bottom, one latent vector per column${real ? `; on the right, real ${noun()}` : ""}.`;
-    const show = async () => {
+    const show = async (current) => {
       if (real && names) reals ??= import("../parts/real.js").then(({ realImages }) => realImages(job.config.dataset, names.length, signal));
       const beside = real && reals ? await reals.catch((problem) => (view.noReal.textContent = problem.message, null)) : null;
       view.noReal.hidden = !real || !view.noReal.textContent;
-      await view.picture.draw(plotOf(job, at), { real: beside, text: beside || !real ? text : text.replace(/; on the right.*/, "."), classes: names?.length ?? CLASSES }, signal);
+      if (!current.aborted) await view.picture.draw(plotOf(job, at), { real: beside, text: beside || !real ? text : text.replace(/; on the right.*/, "."), classes: names?.length ?? CLASSES }, signal);
     };
-    show().catch(showError);
+    show(begin()).catch(showError);
   }
 
   /** Show the selected epoch. */
