@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING
 from app.cli.display.output import console, print_json, print_record, print_sentence
 from app.cli.errors import fail_on, interruptible, print_error, stop
 from app.cli.service import exit_unless_succeeded, service
+from models.bounded_reading import printable
 from models.data.building.options import ImportOptions
+from models.data.importing.items import InvalidImages
 
 if TYPE_CHECKING:  # takes a while to load
     from acgan_client import Client, Job
 
+SURROGATE = re.compile("[\\ud800-\\udfff]")  # a byte of a name that is not UTF-8
 SENT = "the service may have received the images: the same command sends them again, and they are stored once"
 
 
@@ -91,6 +94,8 @@ def pack(folder: Path, archive: Path) -> None:
     with zipfile.ZipFile(archive, "w") as made:  # not compressed: pictures are already
         for path in files_in(folder):
             entry = zipfile.ZipInfo(path.relative_to(folder).as_posix())
+            if SURROGATE.search(entry.filename):
+                raise InvalidImages(f"the name of {printable(path)} is not UTF-8: rename it")
             with path.open("rb") as source, made.open(entry, "w", force_zip64=True) as target:
                 while piece := source.read(1 << 20):
                     target.write(piece)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, TypedDict, TypeVar
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 from uuid import uuid4
 
 import httpx2
@@ -20,6 +20,7 @@ from acgan_client.version import __version__
 
 Answer = TypeVar("Answer")
 Parsed = TypeVar("Parsed", bound=BaseModel)
+Entry = TypeVar("Entry")
 
 JobRef = str | Job | UnreadableJob | Dataset | Evaluation  # a job, or its id
 CheckpointRef = str | Checkpoint
@@ -312,11 +313,31 @@ def id_of(record: JobRef | CheckpointRef | UnusableCheckpoint) -> str:
     return record if isinstance(record, str) else record.id
 
 
-def last_id(page: Sequence[Job | Dataset | Evaluation | UnreadableJob], before: str | None) -> str:
-    """Return the id with which the next page begins. Raises NotUnderstood if a page leads to itself."""
-    if not page or page[-1].id == before:
-        raise NotUnderstood("the service sent a page that leads to itself")
-    return page[-1].id
+class Pages(Generic[Entry]):
+    """The place in a list that is read page by page: `before` and `at` of the next one. Sends no requests."""
+
+    def __init__(self) -> None:
+        self.before: str | None = None
+        self.at: str | None = None
+        self.ended = False
+        self._kept: list[Entry] = []
+
+    def take(self, entries: Sequence[Entry], following: str | None) -> list[Entry]:
+        """Return the entries that can be used before the next page is requested; `following` is its address.
+
+        The last one comes with the next page, which begins after it: the user may delete each entry. Raises
+        NotUnderstood if a page leads to itself.
+        """
+        found = [*self._kept, *entries]
+        if following is None:
+            self.ended = True
+            return found
+        query = dict(parse_qsl(following.partition("?")[2]))
+        before = query.get("before")
+        if before is None or before == self.before:
+            raise NotUnderstood("the service sent a page that leads to itself")
+        self.before, self.at, self._kept = before, query.get("at"), found[-1:]
+        return found[:-1]
 
 
 def at(*parts: object) -> str:

@@ -11,7 +11,7 @@ import httpx2
 from pydantic import BaseModel, ValidationError
 
 from acgan_client.connection import Route
-from acgan_client.errors import Misconfigured, NotUnderstood, Unreachable
+from acgan_client.errors import Misconfigured, NotUnderstood, Unavailable, Unreachable
 from acgan_client.problems import class_of
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
@@ -23,6 +23,7 @@ PROBLEM_LIMIT = 1_000_000
 SECONDS = 600.0  # for a complete response
 LONGEST_RETRY = 86_400.0
 PAUSE_SECONDS = 0.5
+BY_PROXIES = (502, 503, 504)  # while the service behind them restarts
 RETRY_AFTER = re.compile(r"[0-9]{1,9}")
 CODE = re.compile(r"[a-z][a-z0-9-]{0,59}")
 
@@ -106,7 +107,11 @@ def check(response: httpx2.Response, by: str = "") -> None:
         named = [each for each in mistakes if isinstance(each, dict) and {"field", "message"} <= each.keys()]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         where = f"{response.url.scheme}://{response.url.netloc.decode(errors='replace')}{by}"
-        raise NotUnderstood(f"{where} answers {status}, but not like an acgan service") from None
+        unlike = f"{where} answers {status}, but not like an acgan service"
+        if status in BY_PROXIES:
+            pause = retry_after(response.headers.get("Retry-After", ""))
+            raise Unavailable(status, f"{unlike}: perhaps it restarts", retry_after=pause) from None
+        raise NotUnderstood(unlike) from None
     code, hint = code_of(problem.get("type")), problem.get("hint")
     seconds = retry_after(response.headers.get("Retry-After", ""))
     raise class_of(status, code)(status, detail, named, hint if isinstance(hint, str) else "", seconds, code)

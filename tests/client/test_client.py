@@ -311,11 +311,18 @@ def http(body: bytes, status: str = "200 OK", kind: str = "application/json") ->
 
 
 @pytest.mark.parametrize(
-    "answer", [http(b"<h1>It works!</h1>", kind="text/html"), http(b"gone", "502 Bad Gateway"), http(b"[]", "404 No")]
+    "answer", [http(b"<h1>It works!</h1>", kind="text/html"), http(b"gone", "500 No"), http(b"[]", "404 No")]
 )
 def test_another_server_is_reported_as_no_acgan_service(answer: bytes) -> None:
     with answering(answer) as (address, _), pytest.raises(NotUnderstood, match=r"does not understand|but not like"):
         Client(address).jobs()
+
+
+def test_a_proxy_without_its_service_is_reported_as_unavailable() -> None:
+    says = "answers 502, but not like an acgan service: perhaps it restarts"
+    with answering(http(b"gone", "502 Bad Gateway")) as (address, _), pytest.raises(Unavailable, match=says) as found:
+        Client(address).jobs()
+    assert (found.value.status, found.value.code) == (502, "unavailable")
 
 
 @pytest.mark.parametrize("url", ["ftp://somewhere", "http://", "http://a b"])

@@ -1,6 +1,7 @@
 """Waiting, pages, deletion, time limits and the environment, over the real service."""
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from app.settings import AppSettings
 from models.registry.store import CheckpointStore
 from tests.client.test_client import work
 from tests.models.registry.test_store import NEW, OLD
-from tests.support.hostile_server import JOB_ID, as_json, hostile, job
+from tests.support.hostile_server import JOB_ID, as_json, hostile, http, job
 from tests.support.serving import serving
 from worker.jobs import model
 from worker.jobs.consumer import JobConsumer
@@ -113,6 +114,45 @@ def test_iterators_read_page_after_page(service: Client, address: str) -> None:
             return [job.id async for job in client.iter_jobs(page_size=3)]
 
     assert asyncio.run(all_jobs()) == [*reversed(ids)]
+
+
+def test_each_entry_of_an_iteration_can_be_deleted(service: Client, store: CheckpointStore) -> None:
+    for _ in range(5):
+        service.cancel(service.train(epochs=2))
+    for each in service.iter_jobs(page_size=2):
+        service.delete_job(each.id)
+    assert service.jobs().jobs == []
+    orders = [service.cancel(service.order(per_class=1, test_per_class=1, seed=seed)).id for seed in range(3)]
+    found = list[str]()
+    for dataset in service.iter_datasets(page_size=1):
+        service.delete_job(dataset.id)
+        found.append(dataset.id)
+    assert found == orders[::-1]
+
+
+def test_pages_go_on_where_the_last_one_ended_although_jobs_end_in_between(service: Client) -> None:
+    """The order `active` has open jobs first: the last one of a page moves when it ends."""
+    ids = [service.train(epochs=2).id for _ in range(5)]
+    found = list[str]()
+    for each in service.iter_jobs(page_size=2, sort="active"):
+        found.append(each.id)
+        if len(found) == 1:
+            service.cancel(ids[3])  # the last of the first page, which is among the ended jobs from now on
+    assert found[:5] == ids[::-1]
+
+
+@pytest.mark.parametrize("ways", ["wait", "follow"])
+@pytest.mark.parametrize("status", ["502 Bad Gateway", "503 Service Unavailable", "504 Gateway Timeout"])
+def test_a_proxy_whose_service_restarts_is_waited_for(status: str, ways: str) -> None:
+    refused = iter([http(b"<h1>gone</h1>", status, "text/html")] * 2)
+    event = f"id: 1-1\nevent: job\ndata: {json.dumps(job())}\n\n".encode()
+    answers = {
+        f"/jobs/{JOB_ID}": lambda: next(refused, as_json(job())),
+        f"/jobs/{JOB_ID}/events": lambda: next(refused, http(event, "200 OK", "text/event-stream")),
+    }
+    with hostile(answers) as server, Client(server.url) as client:
+        ended = client.wait(JOB_ID) if ways == "wait" else list(client.follow(JOB_ID))[-1].job
+    assert ended.status is JobStatus.SUCCEEDED
 
 
 @pytest.mark.parametrize("jobs", [[], [job()]])

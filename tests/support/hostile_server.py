@@ -128,6 +128,19 @@ def dataset(**changes: Any) -> dict[str, Any]:
     }
 
 
+def evaluation(**changes: Any) -> dict[str, Any]:
+    return {
+        "id": JOB_ID,
+        "status": "queued",
+        "checkpoint": "pretrained-e048",
+        "effort": "full",
+        "created_at": datetime.now(UTC).isoformat(),
+        **dict.fromkeys(("started_at", "ended_at", "progress", "error", "result")),
+        "links": {"self": "/", "job": "/", "events": "/", "checkpoint": "/", "result": None, "picture": None},
+        **changes,
+    }
+
+
 def as_json(value: Any) -> bytes:
     return http(json.dumps(value).encode())
 

@@ -48,8 +48,12 @@ def serving(
             case None if dataset is None:
                 policy = client.serving()
             case None | "newest" | "best":
-                kept = client.serving().policy if choice is None else choice
-                policy = client.serve("best" if kept == "best" else "newest", dataset=dataset)
+                before = client.serving()
+                kept = before.policy if choice is None else choice
+                is_evaluated = choice is None and kept == "best" and before.by == "evaluation"
+                policy = client.serve(
+                    "best" if kept == "best" else "newest", dataset=dataset, by="evaluation" if is_evaluated else None
+                )
             case _ if dataset is not None:
                 fail("--dataset is for newest and best")
             case _:

@@ -82,20 +82,26 @@ def download(
         if is_checkpoint(name):
             download_checkpoint(client, name, wanted, out, as_json)
         else:
-            complete = wait_for_files(
-                client, client.dataset(find_job(client, name, DATASETS, has_latest=False)), as_json
-            )
+            dataset = client.dataset(find_job(client, name, DATASETS, has_latest=False))
+            complete = wait_for_files(client, dataset, layout, as_json)
             download_files(client, complete, folder, layout, as_json)
 
 
-def wait_for_files(client: "Client", generated: "Dataset", as_json: bool) -> "Dataset":
-    """Show progress until the files are complete. Raises typer.Exit if the job fails or is cancelled, or on Ctrl-C."""
-    again = f"`acgan download {generated.id}` waits for it and downloads it, `acgan cancel {generated.id}` cancels it"
+def wait_for_files(client: "Client", generated: "Dataset", layout: str, as_json: bool) -> "Dataset":
+    """Show progress until the files are complete. Continues through restarts of the service, as `Client.wait` does.
+
+    Raises typer.Exit if the job fails or is cancelled, or on Ctrl-C.
+    """
+    again = f"`{repeated(generated, layout)}` waits for it and downloads it, `acgan cancel {generated.id}` cancels it"
     with interruptible(f"the service continues with the data set: {again}"):
+        from acgan_client import Unavailable, Unreachable
+        from acgan_client.following import Patience
         from app.cli.display.progress import digits_bar
 
+        patience, order = Patience(client.patience_seconds), generated.order
         if not as_json and not generated.ended:
-            print_sentence(f"data set {generated.id} is {generated.status.value}: {generated.order.digits:,} digits")
+            each = f"{order.per_class + order.test_per_class:,} images of each class"
+            print_sentence(f"data set {generated.id} is {generated.status.value}: {each}")
         with digits_bar(console) as bar:
             task = bar.add_task("draw", total=None, rate=0.0)
             while not generated.ended:
@@ -103,13 +109,24 @@ def wait_for_files(client: "Client", generated: "Dataset", as_json: bool) -> "Da
                     progress = generated.progress
                     bar.update(task, completed=progress.drawn, total=progress.digits, rate=progress.digits_per_second)
                 time.sleep(ASK_SECONDS)
-                generated = client.dataset(generated.id)
+                try:
+                    generated = client.dataset(generated.id)
+                    patience.answered()
+                except (Unavailable, Unreachable) as error:
+                    time.sleep(patience.wait(error))
     exit_unless_succeeded("data set", generated)
     return generated
 
 
+def repeated(generated: "Dataset", layout: str) -> str:
+    """Return the command that downloads a data set in a layout."""
+    return f"acgan download {generated.id}" + ("" if layout == "mnist" else f" --layout {layout}")
+
+
 def download_files(client: "Client", generated: "Dataset", out: Path, layout: str, as_json: bool) -> None:
-    resume = f"complete files are kept in {out}/: `acgan download {generated.id} -o {out}` downloads the others"
+    kept = f"complete files are kept in {out}/" if layout == "mnist" else "nothing is kept of an archive"
+    others = "the others" if layout == "mnist" else "it again"
+    resume = f"{kept}: `{repeated(generated, layout)} -o {out}` downloads {others}"
     with writing(out), interruptible(resume):
         for path in client.download(generated.id, out, cast("Layout", layout)):
             if not as_json:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from app.cli.completion import local_checkpoints, one_of
 from app.cli.display.output import escape_json, write_line
 from app.cli.display.picture_files import PICTURES, format_of
-from app.cli.errors import check_output_file, error_console, fail, fail_on, read_settings
+from app.cli.errors import check_output_file, error_console, fail, fail_on, interruptible, read_settings
 from app.cli.options import TRAINING_DATA, AsJson, Home, Key, RunsOnOption, Url, WebhookOption
 from app.cli.service import exit_unless_succeeded
 from app.cli.service import service as ask_service
@@ -79,12 +79,14 @@ def evaluate_there(
 
     with ask_service(url, key) as client:
         ordered = client.evaluate(**wanted)
-        with error_console.status(f"evaluation {ordered.id} of {ordered.checkpoint}"):
-            ended = client.wait(ordered, check=False)
-        exit_unless_succeeded("evaluation", ended)
-        result = client.evaluation_result(ended)
-        if picture is not None:
-            client.evaluation_picture(ended).save(picture)
+        again = f"`acgan follow {ordered.id}` follows it, `acgan cancel {ordered.id}` cancels it"
+        with interruptible(f"the service continues with the evaluation: {again}"):
+            with error_console.status(f"evaluation {ordered.id} of {ordered.checkpoint}"):
+                ended = client.wait(ordered, check=False)
+            exit_unless_succeeded("evaluation", ended)
+            result = client.evaluation_result(ended)
+            if picture is not None:
+                client.evaluation_picture(ended).save(picture)
     show(Evaluation.model_validate_json(result.model_dump_json(), extra="ignore"), as_json)
 
 

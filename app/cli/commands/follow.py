@@ -35,6 +35,8 @@ def follow_to_the_end(client: "Client", job_id: str, as_json: bool) -> None:
         print_sentence(f"job {job_id} succeeded: training data {job.result.dataset}")
     elif not as_json and job.evaluation:
         print_sentence(f"job {job_id} succeeded: checkpoint {job.evaluation.checkpoint} is evaluated")
+    elif not as_json and job.order:
+        print_sentence(f"job {job_id} succeeded: acgan download {job_id} downloads the data set")
     elif not as_json:
         draw = f"draw with its last generator: acgan digits 7 --checkpoint {job.checkpoint}"
         hint = draw if job.checkpoint else "none is served"
@@ -46,6 +48,8 @@ def described(job: "Job") -> str:
     """Return what a job makes, in a few words."""
     if made := job.training_data:
         return f"training data {made.name} of {made.file}"
+    if order := job.order:
+        return f"data set of {order.per_class + order.test_per_class:,} images of each class by {order.checkpoint}"
     if evaluated := job.evaluation:
         return f"evaluation of {evaluated.checkpoint}, {evaluated.effort}"
     return f"{count_epochs(job.config.epochs)} of {job.config.dataset}, recipe {job.config.recipe}"

@@ -52,7 +52,7 @@ def order(
     with service(url, key) as client:
         ordered = client.order(**fields)
         if out is not None:
-            download_files(client, wait_for_files(client, ordered, as_json), out, layout, as_json)
+            download_files(client, wait_for_files(client, ordered, layout, as_json), out, layout, as_json)
             return
     print_record(
         ordered,

@@ -69,7 +69,7 @@ def datasets_table(datasets: Sequence[Dataset | UnreadableJob], now: datetime | 
             created = age(dataset.created_at, at)
             table.add(dataset.id, dataset.status, "-", created, "-", "-", "-", dataset.trouble)
             continue
-        ordered = 10 * (dataset.order.per_class + dataset.order.test_per_class)
+        ordered = dataset.progress.digits if dataset.progress else dataset.order.digits
         done = dataset.status is JobStatus.SUCCEEDED
         drawn = ordered if done else dataset.progress.drawn if dataset.progress else 0
         table.add(

@@ -24,6 +24,7 @@ from acgan_client.calls import (
     NumbersQuery,
     Options,
     OrderFields,
+    Pages,
     PixelsQuery,
     Policy,
     TrainFields,
@@ -34,7 +35,6 @@ from acgan_client.calls import (
     get,
     get_record,
     id_of,
-    last_id,
     submit,
 )
 from acgan_client.deadlines import async_run_blocking, async_sleep, async_stream
@@ -112,14 +112,12 @@ class AsyncClient(AsyncLabels, AsyncTrainingData, AsyncWeights, AsyncEvaluations
         **selection: Unpack[JobsQuery],
     ) -> AsyncIterator[Job | UnreadableJob]:
         """Yield all runs, or those that are selected, with all epochs of each, or only the last."""
-        before = None
-        while True:
-            page = await self.jobs(page_size, status, before, epochs, **selection)
-            for job in page.jobs:
+        pages = Pages[Job | UnreadableJob]()
+        while not pages.ended:
+            selection["at"] = pages.at
+            page = await self.jobs(page_size, status, pages.before, epochs, **selection)
+            for job in pages.take(page.jobs, page.next):
                 yield job
-            if page.next is None:
-                return
-            before = last_id(page.jobs, before)
 
     async def job(self, job: JobRef, **options: Unpack[Options]) -> Job:
         return await self._send(get_record(at("jobs", id_of(job)), Job, options))
@@ -308,14 +306,11 @@ class AsyncClient(AsyncLabels, AsyncTrainingData, AsyncWeights, AsyncEvaluations
         self, status: JobStatus | str | None = None, page_size: int = 100, **options: Unpack[Options]
     ) -> AsyncIterator[Dataset | UnreadableJob]:
         """Yield all generated data sets, newest first."""
-        before = None
-        while True:
-            page = await self.datasets(page_size, before, status, **options)
-            for dataset in page.datasets:
+        pages = Pages[Dataset | UnreadableJob]()
+        while not pages.ended:
+            page = await self.datasets(page_size, pages.before, status, **options)
+            for dataset in pages.take(page.datasets, page.next):
                 yield dataset
-            if page.next is None:
-                return
-            before = last_id(page.datasets, before)
 
     async def delete_dataset(self, dataset: JobRef, **options: Unpack[Options]) -> None:
         """Delete the files of a generated data set."""

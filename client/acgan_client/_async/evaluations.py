@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Unpack
 
 from acgan_client._async.transport import AsyncTransport
-from acgan_client.calls import CheckpointRef, EvaluationFields, Options, at, get, get_record, id_of, last_id, submit
+from acgan_client.calls import CheckpointRef, EvaluationFields, Options, Pages, at, get, get_record, id_of, submit
 from acgan_client.pictures import Picture
 from acgan_client.records import JobStatus, UnreadableJob
 from acgan_client.records.evaluations import Evaluation, EvaluationList, EvaluationResult
@@ -42,14 +42,11 @@ class AsyncEvaluations(AsyncTransport):
         **options: Unpack[Options],
     ) -> AsyncIterator[Evaluation | UnreadableJob]:
         """Yield all evaluations, newest first, or those of one checkpoint."""
-        before = None
-        while True:
-            page = await self.evaluations(page_size, before, status, checkpoint, **options)
-            for evaluation in page.evaluations:
+        pages = Pages[Evaluation | UnreadableJob]()
+        while not pages.ended:
+            page = await self.evaluations(page_size, pages.before, status, checkpoint, **options)
+            for evaluation in pages.take(page.evaluations, page.next):
                 yield evaluation
-            if page.next is None:
-                return
-            before = last_id(page.evaluations, before)
 
     async def evaluation_result(self, evaluation: str | Evaluation, **options: Unpack[Options]) -> EvaluationResult:
         """Return the figures of a complete evaluation."""

@@ -25,6 +25,7 @@ from acgan_client.calls import (
     NumbersQuery,
     Options,
     OrderFields,
+    Pages,
     PixelsQuery,
     Policy,
     TrainFields,
@@ -35,7 +36,6 @@ from acgan_client.calls import (
     get,
     get_record,
     id_of,
-    last_id,
     submit,
 )
 from acgan_client.deadlines import run_blocking, sleep, stream
@@ -113,14 +113,12 @@ class Client(Labels, TrainingDataCalls, Weights, Evaluations):
         **selection: Unpack[JobsQuery],
     ) -> Iterator[Job | UnreadableJob]:
         """Yield all runs, or those that are selected, with all epochs of each, or only the last."""
-        before = None
-        while True:
-            page = self.jobs(page_size, status, before, epochs, **selection)
-            for job in page.jobs:
+        pages = Pages[Job | UnreadableJob]()
+        while not pages.ended:
+            selection["at"] = pages.at
+            page = self.jobs(page_size, status, pages.before, epochs, **selection)
+            for job in pages.take(page.jobs, page.next):
                 yield job
-            if page.next is None:
-                return
-            before = last_id(page.jobs, before)
 
     def job(self, job: JobRef, **options: Unpack[Options]) -> Job:
         return self._send(get_record(at("jobs", id_of(job)), Job, options))
@@ -303,14 +301,11 @@ class Client(Labels, TrainingDataCalls, Weights, Evaluations):
         self, status: JobStatus | str | None = None, page_size: int = 100, **options: Unpack[Options]
     ) -> Iterator[Dataset | UnreadableJob]:
         """Yield all generated data sets, newest first."""
-        before = None
-        while True:
-            page = self.datasets(page_size, before, status, **options)
-            for dataset in page.datasets:
+        pages = Pages[Dataset | UnreadableJob]()
+        while not pages.ended:
+            page = self.datasets(page_size, pages.before, status, **options)
+            for dataset in pages.take(page.datasets, page.next):
                 yield dataset
-            if page.next is None:
-                return
-            before = last_id(page.datasets, before)
 
     def delete_dataset(self, dataset: JobRef, **options: Unpack[Options]) -> None:
         """Delete the files of a generated data set."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Unpack
 
 from acgan_client._sync.transport import Transport
-from acgan_client.calls import CheckpointRef, EvaluationFields, Options, at, get, get_record, id_of, last_id, submit
+from acgan_client.calls import CheckpointRef, EvaluationFields, Options, Pages, at, get, get_record, id_of, submit
 from acgan_client.pictures import Picture
 from acgan_client.records import JobStatus, UnreadableJob
 from acgan_client.records.evaluations import Evaluation, EvaluationList, EvaluationResult
@@ -43,14 +43,11 @@ class Evaluations(Transport):
         **options: Unpack[Options],
     ) -> Iterator[Evaluation | UnreadableJob]:
         """Yield all evaluations, newest first, or those of one checkpoint."""
-        before = None
-        while True:
-            page = self.evaluations(page_size, before, status, checkpoint, **options)
-            for evaluation in page.evaluations:
+        pages = Pages[Evaluation | UnreadableJob]()
+        while not pages.ended:
+            page = self.evaluations(page_size, pages.before, status, checkpoint, **options)
+            for evaluation in pages.take(page.evaluations, page.next):
                 yield evaluation
-            if page.next is None:
-                return
-            before = last_id(page.evaluations, before)
 
     def evaluation_result(self, evaluation: str | Evaluation, **options: Unpack[Options]) -> EvaluationResult:
         """Return the figures of a complete evaluation."""

@@ -17,6 +17,7 @@ from app.settings import AppSettings
 from models.data.idx import read_idx
 from models.registry.store import CheckpointStore
 from tests.app.cli.test_cli import acgan
+from tests.support.hostile_server import JOB_ID, as_json, dataset, hostile, http, problem
 from tests.support.serving import serving
 from worker.runner import run_next_job
 
@@ -79,7 +80,7 @@ def test_a_command_waits_for_its_order_and_downloads_it(address: str, settings: 
     command = [sys.executable, "-m", "app.cli", "order", "--per-class", "2", "--test-per-class", "1"]
     with subprocess.Popen([*command, "-o", str(tmp_path / "mine")], stdout=subprocess.PIPE, text=True) as waiting:
         assert waiting.stdout is not None
-        assert "is queued: 30 digits" in waiting.stdout.readline()
+        assert "is queued: 3 images of each class" in waiting.stdout.readline()
         run_next_job(settings)
         result = waiting.stdout.read().splitlines()
         assert waiting.wait(60) == 0
@@ -96,7 +97,7 @@ def test_a_command_that_is_interrupted_while_it_waits_leaves_the_order_alone(add
     command = [sys.executable, "-m", "app.cli", "order", "--per-class", "2", "-o", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as waiting:
         assert waiting.stdout is not None
-        assert "is queued: 10,020 digits" in waiting.stdout.readline()
+        assert "is queued: 1,002 images of each class" in waiting.stdout.readline()
         with Client(address) as client:
             waiting.send_signal(signal.SIGINT)
             assert waiting.wait(30) == 130
@@ -114,3 +115,35 @@ def test_mistakes_in_an_order_are_reported_in_a_sentence(address: str) -> None:
     assert (refused.returncode, "--per-class should be" in refused.stderr) == (2, True)
     unknown = acgan("download", "20260131-120000-1a2b3c")
     assert (unknown.returncode, "There is no data set" in unknown.stderr) == (2, True)
+
+
+def test_a_data_set_is_followed_as_what_it_is(address: str, settings: AppSettings) -> None:
+    with Client(address) as client:
+        ordered = client.order(per_class=2, test_per_class=1)
+    command = [sys.executable, "-m", "app.cli", "follow", ordered.id]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as following:
+        assert following.stdout is not None
+        said = following.stdout.readline()
+        assert f"job {ordered.id} is queued: data set of 3 images of each class by {ordered.order.checkpoint}" in said
+        run_next_job(settings)
+        last = following.stdout.read().splitlines()[-1]
+        assert following.wait(60) == 0
+    assert last == f"job {ordered.id} succeeded: acgan download {ordered.id} downloads the data set"
+
+
+def test_a_command_waits_for_its_data_set_through_a_restart(settings: AppSettings, tmp_path: Path) -> None:
+    """The proxy answers 502 as long as the service restarts."""
+    running, done = dataset(status="running", ended_at=None), dataset(status="failed", error="the disk is full")
+    answers = iter([as_json(running), http(b"gone", "502 Bad Gateway"), problem(503, "no Redis"), as_json(done)])
+    with hostile({f"/datasets/{JOB_ID}": lambda: next(answers)}) as server:
+        result = acgan("download", JOB_ID, "-o", str(tmp_path), "--url", server.url)
+    assert (result.returncode, "the disk is full" in result.stderr) == (1, True)
+
+
+def test_the_criterion_of_the_best_checkpoint_stays_if_only_the_data_changes(address: str) -> None:
+    with Client(address) as client:
+        client.serve("best", by="evaluation")
+        acgan("serving", "--dataset", "mnist")
+        assert (client.serving().policy, client.serving().by) == ("best", "evaluation")
+        acgan("serving", "best")
+        assert client.serving().by == "epoch"

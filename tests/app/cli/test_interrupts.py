@@ -13,7 +13,7 @@ import pytest
 from app.cli.application import GROUPS, PANELS
 from tests.app.conftest import fresh_weights
 from tests.models.interop.test_keras import write_like_keras
-from tests.support.hostile_server import JOB_ID, Answer, as_json, dataset, hostile, job
+from tests.support.hostile_server import JOB_ID, Answer, as_json, dataset, evaluation, hostile, job
 from tests.support.serving import until
 
 WAITING = {
@@ -45,6 +45,11 @@ WAITING = {
     "training-data add": (["training-data", "add", "x", "g.safetensors", "--upload"], "they are stored once"),
     "train": (["train", "--out", "run"], "the same command starts again"),
     "evaluate": (["evaluate", "g.safetensors"], "the same command starts again"),
+    "evaluate --service": (["evaluate", "latest", "--service"], f"`acgan follow {JOB_ID}` follows it"),
+    "download an archive": (
+        ["download", JOB_ID, "--layout", "torchvision", "-o", "mine"],
+        f"nothing is kept of an archive: `acgan download {JOB_ID} --layout torchvision -o mine` downloads it again",
+    ),
     "import-keras": (["import-keras", "keras"], "epochs that are published stay"),
 }
 OTHERS = {
@@ -58,9 +63,11 @@ OTHERS = {
     "training-data show": "reads the store",
     "training-data remove": "waits only for an answer to its question",
 }
+OF_TWO_REQUESTS = {"start --follow", "download a data set", "download an archive", "evaluate --service"}
 ANSWERED: dict[str, bytes] = {
     "/train": as_json(job()),
     f"/datasets/{JOB_ID}": as_json(dataset()),
+    "/evaluations": as_json(evaluation()),
 }
 
 
@@ -100,7 +107,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", WAITING)
 def test_ctrl_c_says_what_continues(name: str, folder: Path) -> None:
     words, sentence = WAITING[name]
-    answered = Answers(ANSWERED if name in ("start --follow", "download a data set") else {})
+    answered = Answers(ANSWERED if name in OF_TWO_REQUESTS else {})
     with hostile(answered) as service:
         environment = {**os.environ, "ACGAN_URL": service.url, "ACGAN_HOME": "home", "ACGAN_JUDGE": "true"}
         environment |= {"ACGAN_MNIST_MIRRORS": f"{service.url}/", "PYTHONPATH": os.pathsep.join(sys.path)}

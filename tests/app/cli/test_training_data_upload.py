@@ -1,6 +1,7 @@
 """Training data that the client and the command send to a service."""
 
 import json
+import os
 import threading
 import time
 import zipfile
@@ -136,3 +137,12 @@ def test_a_file_has_a_plain_name_in_messages() -> None:
         "zip",
         "x" * 100,
     ]
+
+
+def test_a_name_that_is_not_utf_8_is_refused_with_a_sentence(address: str, letters: Path) -> None:
+    first = next((letters / "a").iterdir())
+    first.rename(os.fsdecode(os.fsencode(first.parent) + b"/\xfc.png"))
+    result = run_acgan("training-data", "add", "letters", str(letters), "--upload")
+    assert result.returncode == 2
+    assert "is not UTF-8: rename it" in result.stderr
+    assert "Traceback" not in result.stderr
