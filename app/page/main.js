@@ -34,6 +34,15 @@ export function note(changes) {
   history.replaceState(history.state, "", query.size ? `${path}?${query}` : path);
 }
 
+const SOON = 250; // milliseconds
+let soon;
+
+/** Do as `note` after a moment without another call: browsers limit how often a page may change its address. */
+export function noteSoon(changes, signal) {
+  clearTimeout(soon);
+  soon = setTimeout(() => signal.aborted || note(changes), SOON);
+}
+
 export function go(address) {
   location.hash = address;
 }

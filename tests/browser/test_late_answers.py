@@ -12,6 +12,7 @@ from models.registry.store import CheckpointStore
 from models.sampling.png import encode_png
 from tests.browser.conftest import SLOW, visiting
 from tests.browser.test_training_data import letters  # noqa: F401  # a fixture
+from tests.browser.test_upload import file
 from tests.support.serving import serving
 
 pytestmark = pytest.mark.browser
@@ -156,3 +157,57 @@ def test_of_real_images_that_are_not_to_be_shown_any_more(
             late.held[0].continue_()
         page.wait_for_timeout(200)
         expect(page.get_by_role("img", name=re.compile("real images"))).to_have_count(0)
+
+
+def test_of_checkpoints_to_choose_from(browser: Browser, settings: AppSettings, store: CheckpointStore) -> None:
+    with serving(settings) as address, visiting(browser, address, viewport=DESK) as page:
+        late = Late(page, re.compile("/checkpoints$"))
+        page.goto("/#/draw?label=3&n=12&seed=5")
+        late.wait()
+        choice = page.get_by_label("Checkpoint")
+        choice.select_option("best")
+        late.held[0].continue_()
+        expect(choice.locator("option").nth(2)).to_be_attached()
+        expect(choice).to_have_value("best")
+
+
+def test_the_name_of_a_file_is_that_of_its_content(
+    browser: Browser, settings: AppSettings, store: CheckpointStore
+) -> None:
+    with serving(settings) as address, visiting(browser, address, viewport=DESK) as page:
+        late = Late(page, re.compile("/numbers/345[?]|/digits/8[?]"))
+        page.goto("/#/play?number=12&seed=4&style=latent")
+        expect(page.get_by_role("img", name="The number 12")).to_be_visible()
+        page.get_by_label("Up to 40 digits").fill("345")
+        late.wait()
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Download the number as NPY").click()
+        assert download.value.suggested_filename == "12.npy"
+        page.goto("/#/draw?label=4&n=12&seed=5")
+        expect(page.get_by_role("img", name="12 times the digit 4")).to_be_visible()
+        page.keyboard.press("8")
+        late.wait(2)
+        with page.expect_download() as download:
+            page.get_by_role("button", name="NPY").click()
+        assert download.value.suggested_filename == "4s-5.npy"
+        assert np.load(download.value.path()).shape == (12, 28, 28)
+
+
+def test_an_upload_that_ends_leaves_the_next_choice(
+    browser: Browser, settings: AppSettings, store: CheckpointStore
+) -> None:
+    with serving(settings) as address, visiting(browser, address, viewport=DESK) as page:
+        late = Late(page, re.compile("/training-data/first[?]"))
+        page.goto("/#/training-data")
+        files = page.get_by_label("File", exact=True)
+        files.set_input_files([file("first.zip", b"PK")])
+        page.get_by_role("button", name="Add training data").click()
+        late.wait()
+        files.set_input_files([file("second.zip", b"PK")])
+        name = page.get_by_label("Name of the training data")
+        name.fill("second")
+        late.held[0].continue_()
+        expect(page.locator(".imports article")).to_contain_text("Waiting for a worker.")
+        expect(name).to_have_value("second")
+        page.get_by_role("button", name="Add training data").click()
+        expect(page.locator(".imports article")).to_have_count(2)

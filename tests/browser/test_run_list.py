@@ -16,6 +16,7 @@ from models.registry.store import GENERATOR, SAMPLES, CheckpointStore
 from models.sampling.png import encode_png
 from tests.app.conftest import fresh_weights
 from tests.browser.conftest import SLOW, visiting
+from tests.browser.test_late_answers import DESK, Late
 from tests.models.registry.test_store import manifest
 from tests.support.serving import serving
 from tests.worker.jobs.test_client import epoch_record
@@ -174,3 +175,18 @@ def test_many_runs_are_archived_restored_and_deleted_and_another_tab_sees_it(bro
         expect(other.locator(".job")).to_have_count(1)
         left = page.request.get("/jobs?search=run+25&status=cancelled").json()["jobs"]
         assert [(job["name"], job["archived"]) for job in left] == [("run 254", True), ("run 125", False)]
+
+
+def test_older_runs_that_arrive_late_do_not_join_another_list(browser: Browser, address: str) -> None:
+    with visiting(browser, address, viewport=DESK) as page:
+        late = Late(page, re.compile("/jobs[?].*before="))
+        page.get_by_role("button", name="Older runs").click()
+        late.wait()
+        page.get_by_label("Search").fill("run 29")
+        rows = page.locator(".job")
+        expect(page.get_by_role("link", name="run 229", exact=True)).to_be_visible()
+        for route in late.held:
+            route.continue_()
+        page.wait_for_timeout(300)
+        assert all("29" in text for text in rows.all_inner_texts())
+        expect(rows).to_have_count(10)

@@ -95,7 +95,7 @@ def look_back(page: Page) -> None:
     expect(digits).to_have_accessible_name(re.compile("^Digits of epoch 3:"))
     assert page.evaluate("document.querySelector('canvas').toDataURL()") != first
     expect(page.get_by_role("columnheader", name="epoch 3")).to_be_visible()
-    assert "epoch=3" in page.url
+    expect(page).to_have_url(re.compile("epoch=3"))
     page.reload()
     expect(digits).to_have_accessible_name(re.compile("^Digits of epoch 3:"))
     page.get_by_label("show real digits").check()

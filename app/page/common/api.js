@@ -16,10 +16,13 @@ export class Problem extends Error {
   }
 }
 
+let isWithheld = false; // the user closed the dialog without a key
+
 export const key = {
   get: () => sessionStorage.getItem(KEY),
   forget: () => sessionStorage.removeItem(KEY),
   readingNeedsIt: () => sessionStorage.getItem(READING) !== null,
+  isWithheld: () => isWithheld && key.readingNeedsIt(),
 };
 
 async function ask(path, { method = "GET", body, headers = {}, signal } = {}) {
@@ -34,7 +37,9 @@ async function ask(path, { method = "GET", body, headers = {}, signal } = {}) {
     throw problemOf(0, {});
   }
   if (answer.ok) return answer;
-  throw problemOf(answer.status, await answer.json().catch(() => ({})));
+  const problem = await answer.json().catch(() => ({}));
+  signal?.throwIfAborted();
+  throw problemOf(answer.status, problem);
 }
 
 /** The Problem of a response with an error status; the status is 0 if there was no response. */
@@ -124,6 +129,7 @@ export function wanted(why) {
         asking = null;
         const given = dialog.returnValue === "use" && field.value.trim() !== "";
         if (given) sessionStorage.setItem(KEY, field.value.trim());
+        isWithheld = !given;
         field.value = "";
         document.dispatchEvent(new Event("key"));
         resolve(given);
@@ -237,5 +243,24 @@ export async function poll(look, milliseconds, signal) {
       if (signal.aborted || !(error instanceof Problem) || FINAL.includes(error.code)) throw error;
     }
     await new Promise((resolve) => setTimeout(resolve, milliseconds));
+  }
+}
+
+/**
+ * Call `look` again and again, as `poll` does, for a view that has its first state already. It waits while the page is
+ * hidden, and while the user withholds a key that reading needs.
+ */
+export async function keepUp(look, milliseconds, signal) {
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, milliseconds));
+    if (signal.aborted) return;
+    if (document.hidden || key.isWithheld()) continue;
+    try {
+      if (await look()) return;
+    } catch (error) {
+      if (signal.aborted) return;
+      if (NEEDS_KEY.includes(error.code)) continue;
+      if (!(error instanceof Problem) || FINAL.includes(error.code)) throw error;
+    }
   }
 }

@@ -16,8 +16,7 @@ export function duration(seconds) {
   if (seconds < 90) return count(Math.round(seconds), "second");
   if (seconds < 90 * 60) return count(Math.round(seconds / 60), "minute");
   if (seconds < 36 * 3600) {
-    const hours = Math.floor(seconds / 3600);
-    const minutes = Math.round((seconds % 3600) / 60);
+    const all = Math.round(seconds / 60), hours = Math.floor(all / 60), minutes = all % 60;
     return minutes && hours < 10 ? `${hours} h ${minutes} min` : count(hours, "hour");
   }
   return count(Math.round(seconds / 86400), "day");

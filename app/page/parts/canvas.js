@@ -32,9 +32,7 @@ export async function bitmapOf(path, signal) {
     const { blob } = await file(path, signal);
     plots.set(path, await createImageBitmap(blob));
     if (plots.size > KEPT) {
-      const oldest = plots.keys().next().value;
-      plots.get(oldest).close();
-      plots.delete(oldest);
+      plots.delete(plots.keys().next().value); // not closed: a view may still draw parts of it
     }
   }
   return plots.get(path);

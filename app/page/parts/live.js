@@ -1,6 +1,6 @@
 // What a running job shows between two epochs: its phase, losses of its last iterations, and ten digits from fixed latents.
 
-import { get } from "../common/api.js";
+import { get, key } from "../common/api.js";
 import { board, chart } from "./chart.js";
 import { h, pause } from "../common/dom.js";
 import { number } from "../common/format.js";
@@ -31,10 +31,11 @@ export function livePanel(id, signal) {
   const under = h("figcaption", { class: "hint" });
   const sample = h("figure", { class: "sample", hidden: true }, picture, under);
   const element = h("section", { class: "live", hidden: true }, h("h2", {}, "Now"), h("div", { class: "now" }, sample, losses));
-  let entries = [], newest = 0, busy = false, again = false;
+  let entries = [], newest = 0, busy = false, again = false, isRunning = false;
 
   async function request(noun) {
     const live = await get(`jobs/${id}/live?after=${newest}&limit=${SHOWN}`, signal);
+    if (!isRunning) return; // it has been stopped in the meantime
     if (live.newest < newest) entries = []; // the run began again
     newest = live.newest;
     entries = [...entries, ...live.losses].slice(-SHOWN);
@@ -55,13 +56,14 @@ export function livePanel(id, signal) {
   }
 
   element.update = async (job, noun) => {
-    if (job.status !== "running") {
+    isRunning = job.status === "running";
+    if (!isRunning) {
       element.hidden = true;
       [entries, newest] = [[], 0];
       return;
     }
     const told = job.progress?.live ?? 0;
-    if (!told || told === newest || document.hidden) return;
+    if (!told || told === newest || document.hidden || key.isWithheld()) return;
     if (busy) return void (again = true);
     if (!newest) element.hidden = sample.hidden = losses.hidden = false; // so that nothing moves later
     busy = true;

@@ -26,5 +26,4 @@ export async function fillCheckpoints(select, chosen, data, signal) {
   const fits = (checkpoint) => (data ? [checkpoint.config.dataset, nameOf(checkpoint.config.dataset)].includes(data) : areDigits(classesOf(checkpoint)));
   const others = checkpoints.filter((checkpoint) => checkpoint.refused === null && !known.has(checkpoint.id) && fits(checkpoint));
   select.append(...others.map(({ id }) => h("option", { value: id }, id)));
-  select.value = chosen;
 }

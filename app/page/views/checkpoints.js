@@ -1,7 +1,7 @@
 // Checkpoints: list them, show which one is served, and change it.
 
-import { get, put, remove } from "../common/api.js";
-import { button, confirmed, facts, h, notice, pause, showError, title, announce } from "../common/dom.js";
+import { get, keepUp, put, remove } from "../common/api.js";
+import { button, confirmed, facts, h, isBusy, notice, placeOf, refocus, showError, title, announce } from "../common/dom.js";
 import { name } from "../main.js";
 import { listDownloads } from "../common/downloads.js";
 import { ago, areDigits, bytes, classesOf, figure, nameOf, percent } from "../common/format.js";
@@ -44,7 +44,7 @@ export async function show(root, _at, signal) {
     const others = unusable.map(({ id, reason, written_by_another_version: foreign }) => notice(`${id} cannot be used: ${reason}`, !foreign && button("Delete", () => erase(id))));
     list.replaceChildren(...others, ...(groups.length ? groups : [notice("No checkpoint has been published yet. A run publishes one after each epoch.", h("a", { class: "button primary", href: "#/new" }, "Train"))]));
     for (const part of parts) list.querySelector(part)?.setAttribute("open", "");
-    if (focused) focus(focused, root);
+    refocus(focused, root);
     if (mayWait && choice.serving && choice.serving !== lastServed) announce(`${choice.serving} is served now.`);
     lastServed = choice.serving;
   };
@@ -61,31 +61,8 @@ export async function show(root, _at, signal) {
   };
   await update(false, true);
   document.addEventListener("visibilitychange", () => document.hidden || update(true).catch(() => {}), { signal });
-  keepUp();
-
-  async function keepUp() {
-    for (let round = 1; !signal.aborted; round++) {
-      await pause(AGAIN, signal).catch(() => {});
-      if (!signal.aborted && !document.hidden) await update(true, round % ALL_AGAIN === 0).catch(() => {}); // the next action of the user reports the error
-    }
-  }
-}
-
-/** Whether a new list would remove the button of a request that has not ended. */
-function isBusy(root) {
-  return root.querySelector("[aria-busy='true']") !== null;
-}
-
-/** Where the focus is: the run or checkpoint, and the text of the element. */
-function placeOf(element, root) {
-  if (!element || element === root || !root.contains(element)) return null;
-  return { id: element.closest("[data-id]")?.dataset.id, job: element.closest("[data-job]")?.dataset.job, text: element.textContent };
-}
-
-function focus({ id, job, text }, root) {
-  const within = id ? `[data-id="${CSS.escape(id)}"]` : job ? `[data-job="${CSS.escape(job)}"]` : ".served";
-  const found = [...root.querySelectorAll(`${within} :is(a, button, summary)`)].find((other) => other.textContent === text);
-  found?.focus({ preventScroll: true });
+  let round = 0;
+  keepUp(() => update(true, ++round % ALL_AGAIN === 0), AGAIN, signal).catch(showError);
 }
 
 function serving(choice, checkpoints, serve) {

@@ -1,11 +1,11 @@
 // Any number of runs next to each other, aligned by epoch or by time: their images, losses, quality and differences.
 
-import { ENDED, get } from "../common/api.js";
+import { ENDED, get, keepUp } from "../common/api.js";
 import { EPOCHS, board, boardControls, chart, legend } from "../parts/chart.js";
 import { FIGURES, LOSSES, ROWS, belowZero, hue, points } from "../parts/curves.js";
-import { button, h, notice, pause, showError, title } from "../common/dom.js";
+import { button, exchange, h, notice, showError, title } from "../common/dom.js";
 import { plotCanvas } from "../parts/canvas.js";
-import { go, name, note } from "../main.js";
+import { go, name, note, noteSoon } from "../main.js";
 import { badge } from "../parts/run_row.js";
 import { duration, figure, knownClasses, named, percent, plotOf, spent, standing } from "../common/format.js";
 
@@ -33,8 +33,9 @@ export async function show(root, { query }, signal) {
   const runs = found.map((job, place) => ({ job, ...hue(place), picture: plotCanvas(20), caption: h("figcaption"), state: h("p", { class: "hint" }) }));
   const axis = state.byTime ? TIME : EPOCHS;
   const choose = (at) => {
+    if (state.at === at) return;
     state.at = at;
-    note(state.byTime ? { seconds: at.toFixed(1) } : { epoch: at });
+    noteSoon(state.byTime ? { seconds: at.toFixed(1) } : { epoch: at }, signal);
     look();
   };
   const shared = board(choose, axis);
@@ -89,27 +90,24 @@ export async function show(root, { query }, signal) {
   function showPicture({ job, picture, caption, state: standingOf }, at) {
     const { epochs } = job;
     const record = axis.whole ? epochs.find((one) => one.epoch === at) : epochs.findLast((one) => place(job, one.epoch) <= at);
-    const link = h("a", { href: `#/runs/${job.id}` }, named(job));
     const last = epochs.at(-1)?.epoch;
     const text = record ? `, epoch ${record.epoch}` : last ? `: no epoch ${axis.whole ? at : "so early"}, it has ${last}` : ": no epoch yet";
-    caption.replaceChildren(link, text, " ", badge(job.status), standingOf);
+    const words = JSON.stringify([named(job), text, job.status]);
+    if (caption.dataset.words !== words) exchange(caption, h("a", { href: `#/runs/${job.id}` }, named(job)), text, " ", badge(job.status), standingOf);
+    caption.dataset.words = words;
     standingOf.textContent = standing(job);
     picture.hidden = !record;
     if (record) picture.draw(plotOf(job, record), { text: `${knownClasses(job.config.dataset) ? "Digits" : "Images"} of ${named(job)}, epoch ${record.epoch}` }, signal).catch(showError);
   }
 
+  const unfinished = () => runs.filter(({ job }) => !ENDED.includes(job.status));
   look();
-  while (runs.some(({ job }) => !ENDED.includes(job.status))) {
-    await pause(AGAIN, signal);
-    if (document.hidden) continue;
-    for (const run of runs.filter(({ job }) => !ENDED.includes(job.status))) {
-      run.job = await get(`jobs/${run.job.id}`, signal).catch((problem) => {
-        if (problem.code === "job-not-found" || signal.aborted) throw problem;
-        return run.job; // the next request reports it
-      });
-    }
+  if (!unfinished().length) return;
+  await keepUp(async () => {
+    for (const run of unfinished()) run.job = await get(`jobs/${run.job.id}`, signal);
     look();
-  }
+    return !unfinished().length;
+  }, AGAIN, signal);
 }
 
 /** Return a function that gives the seconds of work until an epoch of a run had finished. */

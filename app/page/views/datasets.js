@@ -1,11 +1,11 @@
 // Generated data sets: a form to order one, and a list with progress and files.
 
-import { ENDED, get, key, poll, post, remove } from "../common/api.js";
-import { button, confirmed, dataTabs, h, notice, pause, prose, showError, title, announce } from "../common/dom.js";
+import { ENDED, get, keepUp, key, post, remove } from "../common/api.js";
+import { button, confirmed, dataTabs, h, isBusy, notice, placeOf, prose, refocus, showError, title, announce } from "../common/dom.js";
 import { name, note } from "../main.js";
 import { ago, areDigits, bytes, duration, isUnreadable, number, sentence } from "../common/format.js";
 
-const CLASSES = 10, BYTES = 410, AGAIN = 1500; // bytes of a digit, compressed; milliseconds between requests
+const CLASSES = 10, BYTES = 410, AGAIN = 1500, SHOWN = 100; // bytes of a digit, compressed; milliseconds between requests
 const SURE = { "": "none", 0.5: "probability at least 0.5", 0.99: "probability at least 0.99" };
 
 export async function show(root, { query }, signal) {
@@ -23,15 +23,15 @@ export async function show(root, { query }, signal) {
   const form = h("form", { class: "controls", novalidate: true, oninput: changed, onsubmit: order },
     sources, many.element, tests.element, seed.element,
     h("div", { class: "field" }, h("label", { for: "verify" }, "Verification"), sure), h("div", { class: "actions" }, send));
-  const list = h("div", { "aria-live": "polite" });
+  const list = h("div"), states = new Map();
+  let shown = "", begun = 0, applied = 0;
   root.append(title("Generated data sets"), dataTabs("datasets"),
     h("p", {}, "Generate images with the current model, as four files in the MNIST format."),
     form, size, list);
   changed();
   offerSources().catch(showError);
   await update();
-  await pause(AGAIN, signal);
-  await poll(update, AGAIN, signal);
+  await keepUp(() => update(true), AGAIN, signal);
 
   function changed() {
     note({ per_class: many.input.value, test_per_class: tests.input.value, seed: seed.input.value, verify: sure.value });
@@ -48,7 +48,7 @@ export async function show(root, { query }, signal) {
     sets = all.filter((set) => set.newest_checkpoint && !areDigits(set.classes));
     source.append(...sets.map((set) => h("option", { value: set.name }, `images of ${set.name}`)));
     sources.hidden = !sets.length;
-    update.shown = null; // the numbers of classes are known now
+    shown = ""; // the numbers of classes are known now
   }
 
   async function order(event) {
@@ -68,12 +68,25 @@ export async function show(root, { query }, signal) {
     }
   }
 
-  async function update() {
-    const { datasets } = await get("datasets", signal);
-    const shown = JSON.stringify(datasets);
-    if (shown === update.shown) return;
-    update.shown = shown;
-    list.replaceChildren(...(datasets.length ? datasets.map((dataset) => entry(dataset, update, sets)) : [h("p", { class: "nothing" }, "No data sets yet.")]));
+  /** Show the list. With `mayWait`, not while a request of a button in it has not ended. */
+  async function update(mayWait = false) {
+    const turn = ++begun;
+    const { datasets, next } = await get(`datasets?limit=${SHOWN}`, signal);
+    const now = JSON.stringify(datasets);
+    if (turn < applied || (mayWait && isBusy(list))) return;
+    applied = turn;
+    if (now === shown) return;
+    shown = now;
+    for (const { id, status } of datasets) {
+      if (states.has(id) && states.get(id) !== status) announce(`Data set ${id} is ${status}.`);
+      states.set(id, status);
+    }
+    const focused = placeOf(document.activeElement, list);
+    const entries = datasets.map((dataset) => entry(dataset, update, sets));
+    if (!entries.length) entries.push(h("p", { class: "nothing" }, "No data sets yet."));
+    if (next) entries.push(h("p", { class: "hint" }, `These are the newest ${SHOWN}. `, h("code", {}, "GET /datasets"), " lists all."));
+    list.replaceChildren(...entries);
+    refocus(focused, list);
   }
 }
 

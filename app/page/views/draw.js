@@ -33,7 +33,7 @@ export async function show(root, { query }, left, isChange = false) {
     ...Object.fromEntries([...Object.keys(OPTIONS), "invert"].map((key) => [key, query.get(key) ?? ""])),
   };
   const begin = onlyLatest(signal);
-  let address = "", find = null;
+  let address = "", saved = "", find = null;
 
   const picture = sheet();
   const trouble = h("div");
@@ -104,9 +104,9 @@ export async function show(root, { query }, left, isChange = false) {
   }
 
   async function download(form_) {
+    const called = `${saved}.${form_}`;
     const { blob } = await file(`${address}&format=${form_}`, signal);
-    const what = data ? `${data}${wanted.all ? "" : `-${wanted.label}`}` : wanted.all ? "digits" : `${wanted.label}s`;
-    save(blob, `${what}-${wanted.seed}.${form_}`);
+    save(blob, called);
   }
 
   /** Draw the current selection, after a short delay; a later call replaces an earlier one. */
@@ -134,6 +134,7 @@ export async function show(root, { query }, left, isChange = false) {
       const refused = Number(headers.get("X-Refused"));
       const drawnBy = headers.get("X-Checkpoint");
       address = `${path}?n=${n}&seed=${headers.get("X-Seed")}&checkpoint=${drawnBy}${given}`;
+      saved = `${data ? `${data}${all ? "" : `-${label}`}` : all ? "digits" : `${label}s`}-${headers.get("X-Seed")}`;
       link.value = new URL(address, document.baseURI).href;
       by.replaceChildren(...["Drawn by ", h("a", { href: "#/checkpoints" }, drawnBy), ".", refused > 0 && ` In place of ${refused} that the judge refused, there are later ${nouns} of the same seed.`].filter(Boolean));
       find = options.has("verify") ? null : finder({ data, classes, all, total, columns, label, seed: headers.get("X-Seed"), first: Number(options.get("index") ?? 0), checkpoint: drawnBy }, picture);

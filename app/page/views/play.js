@@ -1,6 +1,6 @@
 // Draw a number in the style that a seed chooses, and morph one digit into another with the latent vector of the seed, which is in the URL.
 
-import { file, onlyLatest } from "../common/api.js";
+import { file, key, onlyLatest } from "../common/api.js";
 import { button, exchange, fileLink, h, notice, save, showError, tabs, title, announce } from "../common/dom.js";
 import { DRAWINGS, freshSeed, seedField, sheet } from "../parts/canvas.js";
 import { choiceField, fillCheckpoints, numberField } from "../parts/options.js";
@@ -33,8 +33,10 @@ export async function show(root, { query }, signal) {
   const invert = h("input", { type: "checkbox", id: "invert", checked: wanted.invert !== "", onchange: () => set({ invert: invert.checked ? "true" : "" }) });
   const line = drawing(signal), film = drawing(signal), begin = onlyLatest(signal);
   const download = (format) => button(format.toUpperCase(), async () => {
-    const { blob } = await file(`${line.address}&format=${format}`, signal);
-    save(blob, `${wanted.number}.${format}`);
+    if (!line.address) throw new Error("There is no picture of this number yet.");
+    const { address, saved } = line;
+    const { blob } = await file(`${address}&format=${format}`, signal);
+    save(blob, saved.replace(/png$/, format));
   }, { "aria-label": `Download the number as ${format.toUpperCase()}` });
 
   root.append(
@@ -87,35 +89,39 @@ export async function show(root, { query }, signal) {
   }
 }
 
-/** Create a picture with its permanent link below, or with the error message. `address` is that of the link. */
+/** Create a picture with its permanent link below, or with the error message: `address`, and the name of the `saved` file. */
 function drawing(left) {
   const picture = sheet();
   const paper = h("div", { class: "paper" }, picture);
   const link = h("span");
   const under = h("p", { class: "hint" }, "Permanent link: ", link);
   const trouble = h("div");
-  let address = "";
+  let address = "", saved = "";
   const element = h("div", { class: "drawing" }, paper, under, trouble);
   return {
     element,
     get address() {
       return address;
     },
-    async draw(path, text, saved, signal) {
+    get saved() {
+      return saved;
+    },
+    async draw(path, text, called, signal) {
       try {
         const headers = await picture.draw(path, text, signal);
         const fixed = new URL(path, document.baseURI);
         fixed.searchParams.set("checkpoint", headers.get("X-Checkpoint"));
-        address = fixed.href;
+        [address, saved] = [fixed.href, called];
         exchange(link, fileLink(address, address, saved, left, { target: "_blank", rel: "noopener" }));
         trouble.replaceChildren();
         paper.hidden = under.hidden = false;
       } catch (problem) {
         if (signal.aborted) return;
+        address = "";
         paper.hidden = under.hidden = true;
         trouble.replaceChildren(notice(problem.message));
         if (problem.code !== "style-bank-not-ready") return;
-        setTimeout(() => !signal.aborted && this.draw(path, text, saved, signal), AGAIN);
+        setTimeout(() => !signal.aborted && !key.isWithheld() && this.draw(path, text, called, signal), AGAIN);
       }
     },
   };

@@ -1,12 +1,12 @@
 // One run, live. The selected epoch determines the digits, losses and metrics on the page.
 
-import { ENDED, follow, get, key, onlyLatest } from "../common/api.js";
+import { ENDED, follow, get, keepUp, key, onlyLatest } from "../common/api.js";
 import { board, boardControls } from "../parts/chart.js";
 import { LOSSES, REAL, ROWS, classCharts, figureCharts, lossCharts } from "../parts/curves.js";
-import { button, exchange, facts, fileLink, h, notice, pause, prose, showError, title, announce } from "../common/dom.js";
+import { button, exchange, facts, fileLink, h, notice, prose, showError, title, announce } from "../common/dom.js";
 import { livePanel, phase } from "../parts/live.js";
 import { plotCanvas } from "../parts/canvas.js";
-import { go, name, note } from "../main.js";
+import { go, name, note, noteSoon } from "../main.js";
 import { badge, progress, controls } from "../parts/run_row.js";
 import { KINDS, ago, areDigits, done, duration, figure, isUnreadable, knownClasses, listed, named, number, percent, plotOf, sentence, standing, when, wilson } from "../common/format.js";
 
@@ -28,9 +28,10 @@ export async function show(root, { id, query }, signal) {
   const known = () => job?.epochs ?? [];
   const epoch = () => Math.min(wanted ?? Infinity, known().at(-1)?.epoch ?? 0);
   const choose = (at) => {
+    const before = epoch();
     wanted = at >= (known().at(-1)?.epoch ?? 0) && !ENDED.includes(job.status) ? null : at;
-    note({ epoch: wanted });
-    look();
+    noteSoon({ epoch: wanted }, signal);
+    if (epoch() !== before) look();
   };
   const shared = board(choose);
   const charts = [];
@@ -54,6 +55,7 @@ export async function show(root, { id, query }, signal) {
   view.slider.addEventListener("input", () => choose(Number(view.slider.value)));
   view.real.addEventListener("change", () => {
     real = view.real.checked;
+    if (!view.noReal.hidden) reals = null; // requested again
     note({ real: real ? "1" : null });
     look();
   });
@@ -89,9 +91,11 @@ export async function show(root, { id, query }, signal) {
     const text = `${noun() === "digits" ? "Digits" : "Images"} of epoch ${at.epoch}: ${which} from top to bottom, one latent vector per column${real ? `; on the right, real ${noun()}` : ""}.`;
     const show = async (current) => {
       if (real && names) reals ??= import("../parts/real.js").then(({ realImages }) => realImages(job.config.dataset, names.length, signal));
-      const beside = real && reals ? await reals.catch((problem) => (view.noReal.textContent = problem.message, null)) : null;
-      view.noReal.hidden = !real || !view.noReal.textContent;
-      if (!current.aborted) await view.picture.draw(plotOf(job, at), { real: beside, text: beside || !real ? text : text.replace(/; on the right.*/, "."), classes: names?.length ?? CLASSES }, signal);
+      const [beside, missing] = real && reals ? await reals.then((found) => [found, ""], (problem) => [null, problem.message]) : [null, ""];
+      if (current.aborted) return;
+      view.noReal.textContent = missing;
+      view.noReal.hidden = !missing;
+      await view.picture.draw(plotOf(job, at), { real: beside, text: beside || !real ? text : text.replace(/; on the right.*/, "."), classes: names?.length ?? CLASSES }, signal);
     };
     show(begin()).catch(showError);
   }
@@ -204,17 +208,11 @@ export async function show(root, { id, query }, signal) {
       await new Promise((resolve) => { wake = resolve; });
     }
   }
-  /** Look now and then at what events do not have, and whether an ended run was resumed or deleted elsewhere. */
-  async function keepUp() {
-    for (let round = 1; !signal.aborted; round++) {
-      await pause(AGAIN, signal);
-      if (document.hidden || (job.status === "running" && round % RUNNING)) continue;
-      const now = await get(`jobs/${id}`, signal).catch((problem) => {
-        if (problem.code === "job-not-found") throw problem;
-        return null; // the service does not answer: the page keeps its last state
-      });
-      if (now) changed(now);
-    }
+  let round = 0;
+  /** Request what events do not have, and whether an ended run was resumed or deleted elsewhere. */
+  async function refresh() {
+    if (job.status === "running" && ++round % RUNNING) return;
+    changed(await get(`jobs/${id}`, signal));
   }
   const failed = (problem) => {
     if (problem.code === "job-not-found") root.replaceChildren(notice(`${named(job)} was deleted.`, h("a", { href: "#/" }, "Show runs")));
@@ -223,7 +221,7 @@ export async function show(root, { id, query }, signal) {
   await new Promise((resolve, reject) => {
     watch(resolve).catch((problem) => (job ? failed(problem) : reject(problem)));
   });
-  keepUp().catch(failed);
+  keepUp(refresh, AGAIN, signal).catch(failed);
 }
 
 function layout(live) {

@@ -1,7 +1,7 @@
 // The first screen, and all runs: running and waiting ones first, or as they are searched, sorted and filtered.
 
-import { get, onlyLatest, patch, remove } from "../common/api.js";
-import { announce, button, confirmed, h, pause, showError, title } from "../common/dom.js";
+import { get, keepUp, key, onlyLatest, patch, remove } from "../common/api.js";
+import { announce, button, confirmed, h, showError, title } from "../common/dom.js";
 import { sheet } from "../parts/canvas.js";
 import { entry } from "../parts/run_row.js";
 import { name, note } from "../main.js";
@@ -20,15 +20,17 @@ const ORDERS = { "": "running first", newest: "newest first", name: "by name", e
 export async function show(root, { query }, signal) {
   name("");
   const chosen = new Set((query.get("compare") ?? "").split(",").filter(Boolean));
-  const rows = new Map();
+  const rows = new Map(), deleted = new Set();
   let shown = [], next = null;
   const list = h("ol", { class: "jobs" });
-  const more = h("div", { class: "actions" });
+  const older = button("Older runs", add, { hidden: true });
+  const more = h("div", { class: "actions" }, older);
   const compare = h("a", { class: "button", id: "compare" });
   const change = button("Archive", () => archive()), erase = button("Delete", () => eraseAll());
   const both = h("span", { class: "actions", id: "selection" }, change, erase);
   const chip = h("span", {});
   const beginList = onlyLatest(signal);
+  let awaited = 0; // lists that the user waits for: meanwhile it is not refreshed
   const tools = toolbar(query, () => choose());
 
   // The selection.
@@ -62,7 +64,7 @@ export async function show(root, { query }, signal) {
         errors.push(error);
       }
     }
-    await reload(shown.length);
+    await forUser((current) => reload(shown.length, current));
     offer();
     if (errors.length) showError(errors[0]);
     return count;
@@ -75,7 +77,7 @@ export async function show(root, { query }, signal) {
   async function eraseAll() {
     const many = chosen.size === 1 ? "this run" : `these ${chosen.size} runs`;
     if (!(await confirmed(`Delete ${many}?`, "Records, checkpoints and files are deleted. This cannot be undone.", "Delete"))) return;
-    announce(`${count(await each((id) => remove(`jobs/${id}`)), "run")} deleted.`);
+    announce(`${count(await each((id) => remove(`jobs/${id}`).then(() => deleted.add(id))), "run")} deleted.`);
   }
 
   // The list.
@@ -88,14 +90,15 @@ export async function show(root, { query }, signal) {
   };
   const on = { pick, tag: (tag) => choose({ tag }), edit, gone: (id) => {
     chosen.delete(id);
+    deleted.add(id);
     offer();
-    draw(shown.filter((job) => job.id !== id));
+    draw(shown);
   } };
   function draw(jobs) {
-    shown = jobs;
-    const known = new Set(jobs.map((job) => job.id));
+    shown = jobs.filter(({ id }) => !deleted.has(id)); // a list that was requested before still has it
+    const known = new Set(shown.map((job) => job.id));
     for (const [id, row] of rows) if (!known.has(id)) row.remove(), rows.delete(id);
-    jobs.forEach((job, at) => {
+    shown.forEach((job, at) => {
       if (!rows.has(job.id)) rows.set(job.id, entry(job, chosen.has(job.id), on));
       const row = rows.get(job.id);
       row.update(job);
@@ -104,34 +107,49 @@ export async function show(root, { query }, signal) {
       list.insertBefore(row, list.children[at] ?? null);
       focused?.focus({ preventScroll: true }); // a row that moves loses the focus
     });
-    compare.hidden = !jobs.length && !tools.isFiltered(); // the fields stay: archived runs are reached there
-    if (!jobs.length) list.replaceChildren(nothing(tools.isFiltered()));
+    compare.hidden = !shown.length && !tools.isFiltered(); // the fields stay: archived runs are reached there
+    if (!shown.length) list.replaceChildren(nothing(tools.isFiltered()));
     else list.querySelector(".nothing")?.remove();
-    more.replaceChildren(...(next ? [button(tools.values().sort ? "More runs" : "Older runs", add)] : []));
+    older.textContent = tools.values().sort ? "More runs" : "Older runs";
+    older.hidden = !next;
   }
-  async function read(wanted) {
+  /** Request a list that the user waits for. Resolves to whether it was shown: another action of the user may replace it. */
+  async function forUser(request) {
+    const current = beginList();
+    awaited++;
+    try {
+      await request(current);
+    } catch (error) {
+      if (!current.aborted) throw error;
+    } finally {
+      awaited--;
+    }
+    return !current.aborted;
+  }
+  async function read(wanted, current) {
     const jobs = [];
     let following = address(Math.min(wanted, AT_ONCE));
     do {
-      const answer = await get(following, signal);
+      const answer = await get(following, current);
       jobs.push(...answer.jobs);
       following = answer.next?.replace(/limit=\d+/, `limit=${Math.max(1, Math.min(AT_ONCE, wanted - jobs.length))}`) ?? null;
     } while (following && jobs.length < wanted);
     return [jobs, following];
   }
-  async function reload(wanted) {
-    const current = beginList();
-    const [jobs, following] = await read(Math.max(wanted, PAGE));
-    if (current.aborted) return;
+  async function reload(wanted, current) {
+    const [jobs, following] = await read(Math.max(wanted, PAGE), current);
     next = following;
     draw(jobs);
   }
   async function add() {
     const before = shown.length;
-    const answer = await get(next.replace(/limit=\d+/, `limit=${MORE}`), signal);
-    next = answer.next;
-    const known = new Set(shown.map((job) => job.id));
-    draw([...shown, ...answer.jobs.filter((job) => !known.has(job.id))]);
+    const isShown = await forUser(async (current) => {
+      const answer = await get(next.replace(/limit=\d+/, `limit=${MORE}`), current);
+      next = answer.next;
+      const known = new Set(shown.map((job) => job.id));
+      draw([...shown, ...answer.jobs.filter((job) => !known.has(job.id))]);
+    });
+    if (!isShown) return;
     list.children[before]?.querySelector("a").focus({ preventScroll: true });
     remember();
   }
@@ -140,7 +158,8 @@ export async function show(root, { query }, signal) {
     const values = tools.values();
     note(values);
     chip.replaceChildren(...(values.tag ? [button(`Tag: ${values.tag} ×`, () => choose({ tag: "" }), { class: "tag", "aria-label": `Show runs without the tag ${values.tag} too` })] : []));
-    await reload(PAGE);
+    older.hidden = true; // it would continue the list before
+    if (!(await forUser((current) => reload(PAGE, current)))) return;
     announce(shown.length ? `${next ? "More than " : ""}${count(shown.length, "run")} found.` : "No run found.");
   }
   async function edit(job, row) {
@@ -149,7 +168,7 @@ export async function show(root, { query }, signal) {
     if (!changed) return;
     row.update(changed);
     announce(`${named(changed)} is saved.`);
-    await reload(shown.length);
+    await forUser((current) => reload(shown.length, current));
   }
 
   // The position in the list belongs to the entry of the browser's history, so that Back finds it.
@@ -158,7 +177,7 @@ export async function show(root, { query }, signal) {
   const kept = history.state?.runs;
   offer();
   if (tools.values().tag) chip.append(button(`Tag: ${tools.values().tag} ×`, () => choose({ tag: "" }), { class: "tag" }));
-  await reload(kept?.count ?? PAGE);
+  await reload(kept?.count ?? PAGE, beginList());
   root.append( // not before: the first screen is one row tall if there are runs, and nothing moves later
     firstScreen(Boolean(tools.isFiltered() || shown.length), signal),
     title("Runs", compare, both),
@@ -173,24 +192,20 @@ export async function show(root, { query }, signal) {
     later = setTimeout(() => signal.aborted || remember(), 100);
   }, { passive: true, signal });
   list.addEventListener("click", (event) => event.target.closest("a") && remember(), { capture: true, signal });
-  keepUp();
+  let round = 0;
+  keepUp(refresh, AGAIN, signal).catch(showError);
 
-  async function keepUp() {
-    for (let round = 1; !signal.aborted; round++) {
-      await pause(AGAIN, signal).catch(() => {});
-      if (signal.aborted || document.hidden) continue;
-      try {
-        if (round % ALL_AGAIN === 0) await reload(shown.length);
-        else await freshen();
-      } catch {
-        continue; // the list keeps its last state; the next action of the user reports the error
-      }
+  async function refresh() {
+    if (awaited) return;
+    const current = beginList();
+    try {
+      await (++round % ALL_AGAIN === 0 ? reload(shown.length, current) : freshen(current));
+    } catch (error) {
+      if (!current.aborted) throw error;
     }
   }
-  async function freshen() {
-    const asked = address(PAGE);
-    const answer = await get(asked, signal);
-    if (asked !== address(PAGE)) return;
+  async function freshen(current) {
+    const answer = await get(address(PAGE), current);
     if (shown.length <= PAGE) next = answer.next;
     const fresh = new Set(answer.jobs.map((job) => job.id));
     const others = answer.next ? shown.filter((job) => !fresh.has(job.id)) : [];
@@ -265,7 +280,7 @@ function firstScreen(isShort, signal) {
     const path = `numbers/${digits}?seed=${SEED}&scale=4`, text = `${digits}, written by the network`;
     const beginDraft = onlyLatest(current), draft = beginDraft();
     setTimeout(() => { // digits of several styles until those of one style are there
-      picture.draw(`${path}&style=latent`, text, draft).catch(() => {});
+      if (!key.isWithheld()) picture.draw(`${path}&style=latent`, text, draft).catch(() => {});
     }, PATIENCE);
     try {
       await picture.draw(path, text, current);
@@ -274,7 +289,7 @@ function firstScreen(isShort, signal) {
     } catch (problem) {
       if (current.aborted) return;
       if (problem.code !== "style-bank-not-ready") return fail(problem);
-      setTimeout(() => !current.aborted && write(0), LATER);
+      setTimeout(() => !current.aborted && !key.isWithheld() && write(0), LATER);
     }
   }
 

@@ -35,6 +35,7 @@ async function bring(follow, signal) {
   const { parameters } = await get("page/schemas/training-data", signal);
   const options = parameters.filter(({ name: key }) => key !== "file");
   let chosen = null; // { name, files }
+  let choices = 0; // number of them so far
   let once = random(); // a file that is sent twice makes one job
   const fields = options.map(({ name: key, description, schema }) => field(key, { ...schema, description: schema.description ?? description }, null));
   const label = h("input", { type: "text", id: "data-name", maxlength: 40, pattern: "[a-z0-9_\\-]{1,40}", autocomplete: "off", spellcheck: "false", "aria-describedby": "data-name-about" });
@@ -63,8 +64,10 @@ async function bring(follow, signal) {
   for (const kind of ["dragleave", "drop"]) zone.addEventListener(kind, () => zone.classList.remove("over"));
   zone.addEventListener("drop", async (event) => {
     event.preventDefault();
+    const choice = ++choices;
     try {
-      take(await ofDrop(event.dataTransfer));
+      const found = await ofDrop(event.dataTransfer);
+      if (choice === choices) take(found);
     } catch (error) {
       showError(error);
     }
@@ -72,6 +75,7 @@ async function bring(follow, signal) {
 
   function take(found) {
     if (!found.files.length) return;
+    choices++;
     chosen = found;
     once = random();
     const size = found.files.reduce((sum, [, each]) => sum + each.size, 0);
@@ -94,21 +98,22 @@ async function bring(follow, signal) {
         label.focus();
         throw new Error("The name has 1 to 40 of the characters a-z, 0-9, _ and -.");
       }
-      const blob = packed(chosen);
+      const sent = chosen, blob = packed(sent);
       submit.disabled = true;
       bar.hidden = stop.hidden = false;
       const given = new URLSearchParams(fields.map(({ key, read }) => [key, read()]).filter(([, value]) => value !== undefined));
-      given.set("file", fileName(chosen, blob));
+      given.set("file", fileName(sent, blob));
       const progress = (share) => {
         bar.value = share;
         state.textContent = share < 1 ? `Sending ${bytes(blob.size)}: ${Math.floor(100 * share)} %. Stay in this view until it is sent.` : "The service stores the file.";
       };
       progress(0);
       const job = await send("PUT", `training-data/${label.value}?${given}`, blob, { "Content-Type": "application/octet-stream", "Idempotency-Key": once }, progress, leave.signal);
-      once = random();
       follow(job.id, true);
       announce("The file was sent. A worker reads it.");
       state.textContent = "";
+      if (chosen !== sent) return; // the user has chosen the next one
+      once = random();
       chosen = null;
       label.value = file.value = folder.value = "";
       what.textContent = "The file was sent. You can choose another.";

@@ -16,10 +16,11 @@ from models.synthesis.order import DatasetOrder
 from tests.models.registry.test_store import FILES, NEW, OLD, manifest
 from tests.worker.conftest import Ask, accept
 from worker.jobs.client import Order
+from worker.jobs.codec import checkpoint_named
 from worker.jobs.consumer import JobConsumer
 from worker.jobs.keys import job_key
 from worker.jobs.model import Job, JobStatus
-from worker.lifecycle.budget import checkpoint_of, keep_within_budget
+from worker.lifecycle.budget import checkpoints_among, keep_within_budget
 from worker.lifecycle.context import JobContext
 from worker.lifecycle.lease import Lease
 from worker.settings import WorkerSettings
@@ -66,7 +67,7 @@ def test_the_checkpoint_of_an_unfinished_order_stays(
 
 @pytest.mark.parametrize("text", [None, "", "{", "[]", '{"checkpoint": 1}', '{"checkpoint": "latest"}', "{}"])
 def test_an_order_may_name_no_checkpoint(text: str | None) -> None:
-    assert checkpoint_of(text) is None
+    assert checkpoints_among([named for named in [checkpoint_named([None, text])] if named is not None]) == []
 
 
 @pytest.fixture

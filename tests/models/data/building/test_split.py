@@ -128,8 +128,9 @@ def test_the_training_images_of_a_class_must_not_be_identical(is_given: bool) ->
     images = made(60)
     labels = np.array([0] * 40 + [1] * 20, np.uint8)
     images[40:58] = images[40]  # of class b; the other two become test images
-    train_or_test = given(58, 2) if is_given else [None] * 60
-    train_or_test[:2] = ["test", "test"] if is_given else [None, None]
+    train_or_test: list[str | None] = [*given(2, 0), *given(56, 2)] if is_given else [None] * 60
+    if is_given:
+        train_or_test[:2] = ["test", "test"]
     with pytest.raises(
         InvalidImages, match="at least 2 different training images, and class b has 1: add images that differ"
     ):
