@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, TypedDict, TypeVar
-from urllib.parse import parse_qsl, quote
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx2
 from pydantic import BaseModel
 
-from acgan_client.errors import Misconfigured, NotUnderstood, printable
+from acgan_client.errors import Misconfigured, printable
 from acgan_client.records import Dataset, Job, UnreadableJob
 from acgan_client.records.checkpoints import Checkpoint, ImportedCheckpoint, UnusableCheckpoint
 from acgan_client.records.evaluations import Evaluation
@@ -20,7 +20,6 @@ from acgan_client.version import __version__
 
 Answer = TypeVar("Answer")
 Parsed = TypeVar("Parsed", bound=BaseModel)
-Entry = TypeVar("Entry")
 
 JobRef = str | Job | UnreadableJob | Dataset | Evaluation  # a job, or its id
 CheckpointRef = str | Checkpoint
@@ -311,33 +310,6 @@ def fields_of(config: BaseModel | Mapping[str, Any] | None) -> dict[str, Any]:
 
 def id_of(record: JobRef | CheckpointRef | UnusableCheckpoint) -> str:
     return record if isinstance(record, str) else record.id
-
-
-class Pages(Generic[Entry]):
-    """The place in a list that is read page by page: `before` and `at` of the next one. Sends no requests."""
-
-    def __init__(self) -> None:
-        self.before: str | None = None
-        self.at: str | None = None
-        self.ended = False
-        self._kept: list[Entry] = []
-
-    def take(self, entries: Sequence[Entry], following: str | None) -> list[Entry]:
-        """Return the entries that can be used before the next page is requested; `following` is its address.
-
-        The last one comes with the next page, which begins after it: the user may delete each entry. Raises
-        NotUnderstood if a page leads to itself.
-        """
-        found = [*self._kept, *entries]
-        if following is None:
-            self.ended = True
-            return found
-        query = dict(parse_qsl(following.partition("?")[2]))
-        before = query.get("before")
-        if before is None or before == self.before:
-            raise NotUnderstood("the service sent a page that leads to itself")
-        self.before, self.at, self._kept = before, query.get("at"), found[-1:]
-        return found[:-1]
 
 
 def at(*parts: object) -> str:

@@ -109,8 +109,9 @@ def check(response: httpx2.Response, by: str = "") -> None:
         where = f"{response.url.scheme}://{response.url.netloc.decode(errors='replace')}{by}"
         unlike = f"{where} answers {status}, but not like an acgan service"
         if status in BY_PROXIES:
-            pause = retry_after(response.headers.get("Retry-After", ""))
-            raise Unavailable(status, f"{unlike}: perhaps it restarts", retry_after=pause) from None
+            pause = response.headers.get("Retry-After", "")
+            seconds = retry_after(pause) if pause else 0.0
+            raise Unavailable(status, f"{unlike}: perhaps it restarts", retry_after=seconds) from None
         raise NotUnderstood(unlike) from None
     code, hint = code_of(problem.get("type")), problem.get("hint")
     seconds = retry_after(response.headers.get("Retry-After", ""))

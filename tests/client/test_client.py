@@ -318,13 +318,6 @@ def test_another_server_is_reported_as_no_acgan_service(answer: bytes) -> None:
         Client(address).jobs()
 
 
-def test_a_proxy_without_its_service_is_reported_as_unavailable() -> None:
-    says = "answers 502, but not like an acgan service: perhaps it restarts"
-    with answering(http(b"gone", "502 Bad Gateway")) as (address, _), pytest.raises(Unavailable, match=says) as found:
-        Client(address).jobs()
-    assert (found.value.status, found.value.code) == (502, "unavailable")
-
-
 @pytest.mark.parametrize("url", ["ftp://somewhere", "http://", "http://a b"])
 def test_an_invalid_address_is_reported(url: str) -> None:
     with pytest.raises((NotUnderstood, Unreachable)):

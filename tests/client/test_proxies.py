@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from acgan_client import AsyncClient, Client, ClientError, Misconfigured, NotUnderstood, Unreachable, connection
+from acgan_client import AsyncClient, Client, ClientError, Misconfigured, Unavailable, Unreachable, connection
 from models import proxies
 from tests.support.hostile_server import as_json, hostile, http, problem
 
@@ -109,7 +109,7 @@ def test_the_response_of_a_proxy_is_not_taken_for_the_services(monkeypatch: pyte
     answers = {f"{ELSEWHERE}/jobs": http(b"<h1>no</h1>", "503 No", "text/html")}
     with hostile(answers) as proxy:
         monkeypatch.setenv("http_proxy", proxy.url)
-        with pytest.raises(NotUnderstood, match="http_proxy="):
+        with pytest.raises(Unavailable, match=r"http_proxy=.* answers 503, but not like an acgan service"):
             jobs(ELSEWHERE)
     with hostile({"service.invalid:8000": problem(403, "no")}) as proxy:
         monkeypatch.setenv("https_proxy", proxy.url)

@@ -17,6 +17,7 @@ from acgan_client import (
     JobStatus,
     NotFound,
     NotUnderstood,
+    Unavailable,
     Unreachable,
     WaitTimeout,
 )
@@ -153,6 +154,17 @@ def test_a_proxy_whose_service_restarts_is_waited_for(status: str, ways: str) ->
     with hostile(answers) as server, Client(server.url) as client:
         ended = client.wait(JOB_ID) if ways == "wait" else list(client.follow(JOB_ID))[-1].job
     assert ended.status is JobStatus.SUCCEEDED
+
+
+def test_a_proxy_without_its_service_is_reported_as_unavailable() -> None:
+    says = "answers 502, but not like an acgan service: perhaps it restarts"
+    with (
+        hostile({"/jobs": http(b"gone", "502 Bad Gateway")}) as server,
+        Client(server.url) as client,
+        pytest.raises(Unavailable, match=says) as found,
+    ):
+        client.jobs()
+    assert (found.value.status, found.value.code) == (502, "unavailable")
 
 
 @pytest.mark.parametrize("jobs", [[], [job()]])

@@ -24,7 +24,6 @@ from acgan_client.calls import (
     NumbersQuery,
     Options,
     OrderFields,
-    Pages,
     PixelsQuery,
     Policy,
     TrainFields,
@@ -41,6 +40,7 @@ from acgan_client.deadlines import async_run_blocking, async_sleep, async_stream
 from acgan_client.downloads import MANIFEST, MANIFEST_LIMIT, arriving, files_of, is_whole
 from acgan_client.errors import JobFailed, Unavailable, Unreachable
 from acgan_client.following import Change, Follower, Wait
+from acgan_client.pages import Pages
 from acgan_client.pictures import Drawn, DrawnNumber, Picture, pixels
 from acgan_client.records import (
     Dataset,

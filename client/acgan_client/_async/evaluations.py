@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 from typing import Unpack
 
 from acgan_client._async.transport import AsyncTransport
-from acgan_client.calls import CheckpointRef, EvaluationFields, Options, Pages, at, get, get_record, id_of, submit
+from acgan_client.calls import CheckpointRef, EvaluationFields, Options, at, get, get_record, id_of, submit
+from acgan_client.pages import Pages
 from acgan_client.pictures import Picture
 from acgan_client.records import JobStatus, UnreadableJob
 from acgan_client.records.evaluations import Evaluation, EvaluationList, EvaluationResult

@@ -25,7 +25,6 @@ from acgan_client.calls import (
     NumbersQuery,
     Options,
     OrderFields,
-    Pages,
     PixelsQuery,
     Policy,
     TrainFields,
@@ -42,6 +41,7 @@ from acgan_client.deadlines import run_blocking, sleep, stream
 from acgan_client.downloads import MANIFEST, MANIFEST_LIMIT, arriving, files_of, is_whole
 from acgan_client.errors import JobFailed, Unavailable, Unreachable
 from acgan_client.following import Change, Follower, Wait
+from acgan_client.pages import Pages
 from acgan_client.pictures import Drawn, DrawnNumber, Picture, pixels
 from acgan_client.records import (
     Dataset,

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from typing import Unpack
 
 from acgan_client._sync.transport import Transport
-from acgan_client.calls import CheckpointRef, EvaluationFields, Options, Pages, at, get, get_record, id_of, submit
+from acgan_client.calls import CheckpointRef, EvaluationFields, Options, at, get, get_record, id_of, submit
+from acgan_client.pages import Pages
 from acgan_client.pictures import Picture
 from acgan_client.records import JobStatus, UnreadableJob
 from acgan_client.records.evaluations import Evaluation, EvaluationList, EvaluationResult

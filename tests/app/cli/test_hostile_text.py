@@ -77,7 +77,7 @@ COMMANDS = [
     ["download", JOB_ID, "-o", "mine"],
 ]
 TABLES = [["jobs"], ["checkpoints"], ["datasets"]]
-REFUSED = {"resume": 2, "retry": 2, "front": 2, "download": 1}
+REFUSED = {"resume": 2, "retry": 2, "front": 4, "download": 1}
 
 
 @pytest.fixture(scope="module")
