@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, Request, Route, expect
+from playwright.sync_api import Browser, Locator, Page, Request, Route, expect
 
 from app.settings import AppSettings
 from models.registry.store import CheckpointStore
@@ -19,6 +19,7 @@ pytestmark = pytest.mark.browser
 expect.set_options(timeout=SLOW)
 
 DESK = {"width": 1200, "height": 900}
+LETTERS = "Images of letters: the classes apple, Bär, t-shirt"
 PAPER = encode_png(np.zeros((28, 28), np.uint8))
 
 
@@ -51,6 +52,17 @@ class Late:
         self.page.wait_for_timeout(200)
 
 
+def form_with_mnist(page: Page) -> tuple[Locator, Locator]:
+    """Open the form of a new run, where mnist is chosen. Returns the choice, and the place of the images."""
+    page.goto("/#/new")
+    choice = page.get_by_label("Dataset")
+    expect(choice.locator("option[value=letters]")).to_be_attached()
+    choice.focus()
+    about = page.get_by_role("region", name="Example images")
+    expect(about).to_contain_text("60,000 training images")
+    return choice, about
+
+
 def test_of_training_data_that_was_chosen_before(
     browser: Browser,
     settings: AppSettings,
@@ -58,15 +70,10 @@ def test_of_training_data_that_was_chosen_before(
 ) -> None:
     with serving(settings) as address, visiting(browser, address) as page:
         late = Late(page, re.compile("/training-data/mnist/preview.png"))
-        page.goto("/#/new")
-        choice = page.get_by_label("Dataset")
-        expect(choice.locator("option[value=letters]")).to_be_attached()
-        choice.focus()
-        about = page.get_by_role("region", name="Example images")
-        expect(about).to_contain_text("60,000 training images")
+        choice, about = form_with_mnist(page)
         late.wait()
         choice.select_option("letters")
-        shown = about.get_by_role("img", name="Images of letters: the classes apple, Bär, t-shirt")
+        shown = about.get_by_role("img", name=LETTERS)
         expect(shown).to_be_visible()
         late.arrive()
         expect(shown).to_be_visible()
@@ -81,17 +88,12 @@ def test_of_training_data_whose_preview_waited_for_the_same_module(
         modules: list[Route] = []
         page.route(re.compile("previews.js"), lambda route: modules.append(route))
         late = Late(page, re.compile("/training-data/mnist/preview.png"))
-        page.goto("/#/new")
-        choice = page.get_by_label("Dataset")
-        expect(choice.locator("option[value=letters]")).to_be_attached()
-        choice.focus()
-        about = page.get_by_role("region", name="Example images")
-        expect(about).to_contain_text("60,000 training images")
+        choice, about = form_with_mnist(page)
         choice.select_option("letters")
         expect(about).to_contain_text("3 classes")
         for module in modules:
             module.continue_()
-        shown = about.get_by_role("img", name="Images of letters: the classes apple, Bär, t-shirt")
+        shown = about.get_by_role("img", name=LETTERS)
         expect(shown).to_be_visible()
         late.arrive()
         assert late.held == []  # the page does not ask for images of the earlier choice

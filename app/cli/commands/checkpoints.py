@@ -1,6 +1,6 @@
 """`acgan checkpoints` and `acgan serving`: the checkpoints of the service, and which one it serves."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +9,9 @@ from app.cli.display.output import print_json, print_record
 from app.cli.errors import fail
 from app.cli.options import AsJson, Key, Url
 from app.cli.service import service
+
+if TYPE_CHECKING:  # takes a while to load
+    from acgan_client.calls import Judged
 
 
 def checkpoints(as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
@@ -48,12 +51,10 @@ def serving(
             case None if dataset is None:
                 policy = client.serving()
             case None | "newest" | "best":
-                before = client.serving()
-                kept = before.policy if choice is None else choice
-                is_evaluated = choice is None and kept == "best" and before.by == "evaluation"
-                policy = client.serve(
-                    "best" if kept == "best" else "newest", dataset=dataset, by="evaluation" if is_evaluated else None
-                )
+                kept = client.serving() if choice is None else None
+                wanted = choice if kept is None else kept.policy
+                by: Judged | None = "evaluation" if kept and wanted == "best" and kept.by == "evaluation" else None
+                policy = client.serve("best" if wanted == "best" else "newest", dataset=dataset, by=by)
             case _ if dataset is not None:
                 fail("--dataset is for newest and best")
             case _:
