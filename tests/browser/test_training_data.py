@@ -90,6 +90,20 @@ def test_classes_are_named_beside_the_picture_of_a_run(browser: Browser, setting
         expect(page.get_by_role("img", name="40 times the class apple")).to_be_visible()
 
 
+def test_a_run_whose_training_data_was_removed_says_why_it_shows_no_real_images(
+    browser: Browser, settings: AppSettings, letters: str
+) -> None:
+    with (
+        serving(settings) as address,
+        visiting(browser, address, refused="/training-data/letters") as page,
+    ):
+        httpx2.delete(f"{address}/training-data/letters").raise_for_status()
+        page.goto(f"/#/runs/{letters}")
+        page.get_by_label("show real images").check()
+        expect(page.get_by_text(re.compile("no training data letters"))).to_be_visible()
+        expect(page.get_by_role("img", name=re.compile("one class per row from top to bottom"))).to_be_visible()
+
+
 def test_images_are_drawn_by_name_and_digits_as_before(browser: Browser, settings: AppSettings, letters: str) -> None:
     with serving(settings) as address, visiting(browser, address) as page:
         page.goto("/#/draw?n=12&seed=4")

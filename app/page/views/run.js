@@ -23,6 +23,7 @@ export async function show(root, { id, query }, signal) {
   let real = query.has("real");
   view.real.checked = real;
   let names = null; // of the classes, by label; null if unknown
+  let unnamed = ""; // why they stay unknown
   const noun = () => (names && areDigits(names) ? "digits" : "images");
 
   const known = () => job?.epochs ?? [];
@@ -91,7 +92,7 @@ export async function show(root, { id, query }, signal) {
     const text = `${noun() === "digits" ? "Digits" : "Images"} of epoch ${at.epoch}: ${which} from top to bottom, one latent vector per column${real ? `; on the right, real ${noun()}` : ""}.`;
     const show = async (current) => {
       if (real && names) reals ??= import("../parts/real.js").then(({ realImages }) => realImages(job.config.dataset, names.length, signal));
-      const [beside, missing] = real && reals ? await reals.then((found) => [found, ""], (problem) => [null, problem.message]) : [null, ""];
+      const [beside, missing] = real && reals ? await reals.then((found) => [found, ""], (problem) => [null, problem.message]) : [null, real ? unnamed : ""];
       if (current.aborted) return;
       view.noReal.textContent = missing;
       view.noReal.hidden = !missing;
@@ -105,6 +106,7 @@ export async function show(root, { id, query }, signal) {
     const epochs = known(), at = epoch(), shown = epochs.find((record) => record.epoch === at);
     view.learned.hidden = !shown;
     view.later.hidden = Boolean(shown);
+    for (const place of view.nouns) place.textContent = noun();
     view.later.textContent = ENDED.includes(job.status) ? "No epoch has finished." : `Curves and ${noun()} appear after the first epoch.`;
     if (!shown) return;
     const total = Math.max(job.progress?.epochs ?? 0, job.config.epochs) || epochs.at(-1).epoch; // unreadable: any `epochs`
@@ -150,7 +152,6 @@ export async function show(root, { id, query }, signal) {
     names ??= (await get(`training-data/${encodeURIComponent(job.config.dataset)}`, signal)).classes;
     const digits = areDigits(names);
     view.names.replaceChildren(...(digits ? [] : names.map((text) => h("li", { title: text }, text))));
-    for (const place of view.nouns) place.textContent = noun();
     for (const made of ofClasses) { // their lines have names now
       charts.splice(charts.indexOf(made), 1);
       shared.charts.splice(shared.charts.indexOf(made), 1);
@@ -169,7 +170,7 @@ export async function show(root, { id, query }, signal) {
   const update = (now) => {
     const first = job === null;
     job = { ...now, ...told };
-    if (first) nameClasses().catch((problem) => problem.code === "training-data-not-found" || showError(problem)); // it may have been removed
+    if (first) nameClasses().catch((problem) => (problem.code === "training-data-not-found" ? (unnamed = problem.message, look()) : showError(problem)));
     if (first) makeCharts(), root.append(...view.all); // not before, so that nothing moves
     showHeard();
     view.standing.textContent = isUnreadable(job) ? "" : [phase(job), standing(job)].filter(Boolean).join(" · ");
