@@ -38,7 +38,8 @@ def follow_to_the_end(client: "Client", job_id: str, as_json: bool) -> None:
     elif not as_json and job.order:
         print_sentence(f"job {job_id} succeeded: acgan download {job_id} downloads the data set")
     elif not as_json:
-        draw = f"draw with its last generator: acgan digits 7 --checkpoint {job.checkpoint}"
+        options = f"{job.config.dataset} -n 8 -o images.png --checkpoint {job.checkpoint}"
+        draw = f"`acgan images {options}` draws with its last generator"
         hint = draw if job.checkpoint else "none is served"
         print_sentence(f"job {job_id} succeeded: {count_epochs(len(job.epochs))}; {hint}")
     raise typer.Exit

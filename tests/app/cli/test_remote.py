@@ -107,7 +107,7 @@ def test_a_generator_is_imported(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("end", "error", "code", "message"),
     [
-        (JobStatus.SUCCEEDED, "", 0, ""),
+        (JobStatus.SUCCEEDED, "", 0, "1 epoch; `acgan images mnist -n 8 -o images.png --checkpoint x-e001` draws"),
         (JobStatus.FAILED, "no luck", 1, "failed: no luck"),
         (JobStatus.CANCELLED, "", 3, "was cancelled"),
     ],
@@ -129,7 +129,7 @@ def test_the_exit_code_shows_how_a_followed_run_ended(
         shown, complaint = rest(process)
     assert process.returncode == code, complaint
     assert shown.count("component              | loss") == 1
-    assert message in complaint
+    assert message in shown + complaint
     assert "Traceback" not in complaint
 
     facts = acgan("follow", job_id, "--json")
