@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from app.api.event_stream import NothingFollows
+from app.api.routes.training import VISIBLE_ASCII
 from app.problems.problem import Mistake, answer, answer_error, full_stop
 from app.problems.redis_diagnosis import explain_error
 from app.problems.refusals import TOO_LONG
@@ -33,8 +34,14 @@ HTTP = {  # statuses of exceptions of Starlette and FastAPI: the code of the pro
     413: ("body-too-long", TOO_LONG),
 }
 UNREADABLE = "The checkpoints cannot be read at the moment: retry later, or inform the operator."
+AS_JSON = "with the header Content-Type: application/json"
 SECRET_FIELDS = ("webhook",)  # their values are not shown
 MISTAKES = 10  # explained in one response
+PATTERNS = {  # of parameters that only the API has: the message about a value that does not match
+    NUMBER: "should be a number of 1 to 40 decimal digits",
+    FILE_NAME: "there is no such file: GET /datasets/{id} lists the files",
+    VISIBLE_ASCII: "should be visible ASCII characters, without spaces",
+}
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -122,27 +129,22 @@ def mistake(found: dict[str, Any], request: Request) -> Mistake:
         case "json_invalid":
             why = found.get("ctx", {}).get("error", "")
             return Mistake(field="body", message=f'this is not JSON ({why}): send an object such as {{"epochs": 5}}')
-        case "string_pattern_mismatch" if found["ctx"]["pattern"] == NUMBER:
-            return Mistake(field=field, message="should be a number of 1 to 40 decimal digits")
-        case "string_pattern_mismatch" if found["ctx"]["pattern"] == FILE_NAME:
-            return Mistake(field=field, message="there is no such file: GET /datasets/{id} lists the files")
-        case "string_pattern_mismatch":
-            return Mistake(field=field, message="should be visible ASCII characters, without spaces")
+        case "string_pattern_mismatch" if message := PATTERNS.get(found["ctx"]["pattern"]):
+            return Mistake(field=field, message=message)
         case "extra_forbidden":
             near = get_close_matches(loc[-1], known_fields(request), n=1)
             meant = f"do you mean {near[0]}?" if near else "GET /docs lists the fields"
             return Mistake(field=field, message=f"there is no such field: {meant}")
         case "missing":
             return Mistake(field=field, message="is missing")
-        case "union_tag_invalid" | "union_tag_not_found":
+        case "union_tag_invalid" | "union_tag_not_found" if isinstance(found["input"], dict):
             return Mistake(
                 field="body.policy",
                 message="should be 'newest', 'best' or 'pinned'" + but_is(found["input"].get("policy")),
             )
+        case "union_tag_invalid" | "union_tag_not_found":
+            return Mistake(field="body", message=f'send a JSON object such as {{"policy": "newest"}}, {AS_JSON}')
         case "model_attributes_type" | "dict_type" | "model_type":
-            return Mistake(
-                field="body",
-                message='send a JSON object such as {"epochs": 5}, with the header Content-Type: application/json',
-            )
+            return Mistake(field="body", message=f'send a JSON object such as {{"epochs": 5}}, {AS_JSON}')
     shown_value = "" if loc[-1] in SECRET_FIELDS else but_is(found.get("input"))
     return Mistake(field=field, message=reason(found) + shown_value)

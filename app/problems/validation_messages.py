@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from models.data.building.order import A_FILE_NAME, FILE_NAME
+from models.data.reference import A_NAME, REFERENCE
+
 SHOULD = {
     "greater_than": "be more than {gt}",
     "greater_than_equal": "be at least {ge}",
@@ -17,6 +20,7 @@ SHOULD = {
     "bool_parsing": "be true or false",
     "string_type": "be text",
 }
+PATTERNS = {REFERENCE: A_NAME, FILE_NAME: A_FILE_NAME}  # what a text that matches is
 
 
 def reason(found: Mapping[str, Any]) -> str:
@@ -24,6 +28,8 @@ def reason(found: Mapping[str, Any]) -> str:
     if found["type"] in SHOULD:
         bounds = {name: plain(value) for name, value in found.get("ctx", {}).items()}
         return f"should {SHOULD[found['type']].format(**bounds)}"
+    if found["type"] == "string_pattern_mismatch" and found["ctx"]["pattern"] in PATTERNS:
+        return f"should be {PATTERNS[found['ctx']['pattern']]}"
     message: str = found["msg"]
     return message.removeprefix("Value error, ").removeprefix("Input ").removeprefix("String ")
 

@@ -117,7 +117,7 @@ class Pin(BaseModel):
 
 def kind_of(body: object) -> str | None:
     """Return the tag of the model for a body of `PUT /serving`; None if it names neither a policy nor a data set."""
-    fields = body if isinstance(body, dict) else vars(body)
+    fields = body if isinstance(body, dict) else dict(body) if isinstance(body, BaseModel) else {}
     if "policy" not in fields and "dataset" in fields:
         return "of_dataset"
     match fields.get("policy"):

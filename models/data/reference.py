@@ -9,6 +9,7 @@ from typing import NamedTuple
 NAME = r"[a-z0-9_-]{1,40}"
 VERSION = r"[1-9][0-9]{0,5}"
 REFERENCE = rf"^{NAME}(@{VERSION})?$"
+A_NAME = "a name of training data: 1 to 40 of a-z, 0-9, `_` and `-`, such as `letters`"
 
 
 class Reference(NamedTuple):
@@ -21,9 +22,7 @@ class Reference(NamedTuple):
     def parse(cls, text: str) -> "Reference":
         """Raises ValueError if the text is not a name, or a name with a version."""
         if not re.fullmatch(REFERENCE, text):
-            raise ValueError(
-                f"{text[:80]!r} is not a name of training data: 1 to 40 of a-z, 0-9, `_` and `-`, such as `letters`"
-            )
+            raise ValueError(f"{text[:80]!r} is not {A_NAME}")
         name, _, version = text.partition("@")
         return cls(name, int(version) if version else None)
 

@@ -54,12 +54,13 @@ LABELS = {
     "archive": {"value": {"archived": True}},
 }
 
+VISIBLE_ASCII = r"^[\x21-\x7e]+$"
 IdempotencyKey = Annotated[
     str | None,
     Header(
         min_length=1,
         max_length=200,
-        pattern=r"^[\x21-\x7e]+$",
+        pattern=VISIBLE_ASCII,
         description="A repeated request with the same key and body within a day returns the same job.",
     ),
 ]

@@ -8,6 +8,7 @@ from models.data.building.options import ImportOptions
 from models.data.reference import NAME
 
 FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+A_FILE_NAME = "a file name: 1 to 100 letters, digits, `.`, `_` and `-`, of which the first is a letter or a digit"
 
 FileName = Annotated[str, Field(pattern=FILE_NAME)]
 

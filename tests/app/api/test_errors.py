@@ -59,6 +59,23 @@ MISTAKES: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("POST", "/train", {"json": {"epoch": 5}}, 422, "body.epoch: there is no such field: do you mean epochs?"),
     ("POST", "/train", {"json": {"zoom": 5}}, 422, "body.zoom: there is no such field: GET /docs lists the"),
     ("POST", "/train", {"json": {"dataset": "cifar"}}, 404, "kmnist, mnist, printed, printed_letters"),
+    (
+        "POST",
+        "/train",
+        {"json": {"dataset": "MNIST"}},
+        422,
+        "body.dataset: should be a name of training data: 1 to 40 of",
+    ),
+    ("PUT", "/serving", {"json": {"policy": "newest", "dataset": "MNIST"}}, 422, "body.dataset: should be a name of"),
+    ("POST", "/checkpoints?dataset=", {}, 422, "query.dataset: should be a name of training data"),
+    ("PUT", "/training-data/zz?file=../../x.zip", {}, 422, "query.file: should be a file name: 1 to 100 letters, dig"),
+    ("GET", "/numbers/x", {}, 422, "path.number: should be a number of 1 to 40 decimal digits"),
+    ("GET", "/datasets/20200101-000000-aaaaaa/x", {}, 422, "path.file: there is no such file"),
+    *(
+        ("PUT", "/serving", {"content": body, "headers": JSON}, 422, 'body: send a JSON object such as {"policy": "')
+        for body in ("null", "[]", '"x"', "5", "true", '[{"policy": "newest"}]')
+    ),
+    ("PUT", "/serving", {"json": {"policy": 5}}, 422, "body.policy: should be 'newest', 'best' or 'pinned', not 5"),
     ("POST", "/train", {"json": {"train_examples": 99}}, 422, "raise train_examples or lower batch_size"),
     ("POST", "/train", {"json": {"priority": 10}}, 422, "body.priority: should be at most 9, not 10"),
     ("POST", "/train", {"json": {"priority": -1}}, 422, "body.priority"),

@@ -91,6 +91,7 @@ def test_train_writes_the_files_of_the_original_script(tmp_path: Path, dataset_n
     [
         (["train", "--epochs", "0"], "error: --epochs should be at least 1, not 0"),
         (["train", "--dataset", "cifar"], "kmnist, mnist, printed, printed_letters"),
+        (["train", "--dataset", "MNIST"], "--dataset should be a name of training data: 1 to 40 of a-z"),
         (["train", "--train-examples", "50"], "raise train_examples or lower batch_size"),
         (["digits", "7", "-o", "x.png"], "no checkpoint has been published"),
         (["digits", "7", "-o", "x.png", "--checkpoint", "none.safetensors"], "there is no file none.safetensors"),
