@@ -108,6 +108,7 @@ class WorkerSettings(BaseSettings):
         hide_input_in_errors=True,
         validate_by_name=True,
         validate_by_alias=True,
+        allow_inf_nan=False,
     )
 
     home: Path = Field(Path(".acgan"), description="Folder for checkpoints, the embedded Redis and caches.")

@@ -2,11 +2,16 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
+import typer
+from pydantic import ByteSize
 
 from app.cli.application import GROUPS, PANELS
+from app.cli.errors import read_settings
 from app.server.embedded_redis import free_port
+from app.settings import AppSettings
 from tests.app.cli.test_cli import acgan
 
 COMMANDS = [name for commands in PANELS.values() for name in commands]
@@ -80,6 +85,11 @@ SERVICE = {
     "delete": ["job", JOB, "--yes"],
     "training-data add": ["x", "README.md", "--upload"],
 }
+NUMBERS = [
+    name
+    for name, field in AppSettings.model_fields.items()
+    if not {int, float, ByteSize}.isdisjoint((field.annotation, *get_args(field.annotation)))
+]
 ALSO_LOCAL = {"training-data add"}  # commands that ask a service only with an option
 
 
@@ -118,6 +128,21 @@ def test_a_service_that_does_not_respond_is_exit_code_4(name: str) -> None:
     assert (ended.returncode, ended.stdout) == (4, "")
     check_sentence(ended.stderr)
     assert f"nothing answers at http://{address}" in ended.stderr
+
+
+@pytest.mark.parametrize("given", ["inf", "-inf", "nan"])
+def test_every_setting_that_is_a_number_is_finite(
+    given: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert {"lease_seconds", "request_seconds", "connections", "store_limit"} <= set(NUMBERS)
+    for name in NUMBERS:
+        with monkeypatch.context() as patch:
+            patch.setenv(f"ACGAN_{name.upper()}", given)
+            with pytest.raises(typer.Exit) as ended:
+                read_settings()
+        printed = capsys.readouterr().err
+        check_sentence(printed)
+        assert (ended.value.exit_code, f"(ACGAN_{name.upper()}) " in printed) == (2, True), printed
 
 
 def test_the_exit_codes_are_documented() -> None:
