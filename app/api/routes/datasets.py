@@ -108,7 +108,7 @@ async def ordered(job: Job, services: Services, response: Response) -> DatasetVi
     """Notify the workers of an order, set the Location header, and return the view of the data set."""
     await accepted(job, services, response)
     response.headers["Location"] = f"/datasets/{job.id}"
-    return DatasetView.of(job)
+    return await viewed(job, services)
 
 
 def check_size(order: DatasetOrder, classes: int) -> None:
@@ -133,15 +133,22 @@ async def list_datasets(services: ServicesDep, query: Annotated[JobsQuery, Query
 @router.get("/datasets/{job_id}")
 async def get_dataset(services: ServicesDep, job_id: DatasetId) -> DatasetView:
     """Return the progress of a data set, and the URLs of its files when it is complete."""
-    job = await job_of(JobKind.DATASET, services, job_id, DatasetNotFound)
-    return DatasetView.of(job, await anyio.to_thread.run_sync(services.store.has_dataset, job.id))
+    return await viewed(await job_of(JobKind.DATASET, services, job_id, DatasetNotFound), services)
+
+
+async def viewed(job: Job, services: Services) -> DatasetView:
+    return DatasetView.of(job, await anyio.to_thread.run_sync(is_made, services.store, job))
+
+
+def is_made(store: CheckpointStore, job: Job) -> bool:
+    return job.started_at is not None and store.has_dataset(job.id)  # a new order needs no answer of the store
 
 
 async def views(services: Services, jobs: list[AnyJob]) -> list[DatasetView | UnreadableJobView]:
     def look(job: AnyJob) -> DatasetView | UnreadableJobView:
         if isinstance(job, UnreadableJob):
             return UnreadableJobView.of(job)
-        return DatasetView.of(job, services.store.has_dataset(job.id))
+        return DatasetView.of(job, is_made(services.store, job))
 
     return await anyio.to_thread.run_sync(lambda: [look(job) for job in jobs])
 

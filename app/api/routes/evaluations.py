@@ -89,7 +89,7 @@ async def ordered(job: Job, services: Services, response: Response) -> Evaluatio
     """Notify the workers of an order, set the Location header, and return the view of the evaluation."""
     await accepted(job, services, response)
     response.headers["Location"] = f"/evaluations/{job.id}"
-    return EvaluationView.of(job)
+    return await viewed(job, services)
 
 
 async def find_manifest(services: Services, checkpoint: str) -> Manifest:
@@ -152,7 +152,10 @@ def result_of(store: CheckpointStore, job: Job) -> Evaluation | None:
 @router.get("/evaluations/{job_id}")
 async def get_evaluation(services: ServicesDep, job_id: EvaluationId) -> EvaluationView:
     """Return the progress of an evaluation, and its figures when they are computed."""
-    job = await job_of(JobKind.EVALUATION, services, job_id, EvaluationNotFound)
+    return await viewed(await job_of(JobKind.EVALUATION, services, job_id, EvaluationNotFound), services)
+
+
+async def viewed(job: Job, services: Services) -> EvaluationView:
     return EvaluationView.of(job, await anyio.to_thread.run_sync(result_of, services.store, job))
 
 

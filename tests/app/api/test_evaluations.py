@@ -28,7 +28,8 @@ def order(client: TestClient, status: int = 202, **fields: Any) -> Any:
 
 
 def test_an_evaluation_is_ordered_run_and_read(client: TestClient, settings: AppSettings, bars: str) -> None:
-    answer = order(client, checkpoint=bars, effort="quick")
+    request: dict[str, Any] = {"json": {"checkpoint": bars, "effort": "quick"}, "headers": {"Idempotency-Key": "k"}}
+    answer = client.post("/evaluations", **request).raise_for_status()
     found = answer.json()
     here = found["links"]["self"]
     assert (answer.headers["Location"], found["status"], found["result"]) == (here, "queued", None)
@@ -40,6 +41,7 @@ def test_an_evaluation_is_ordered_run_and_read(client: TestClient, settings: App
     found = client.get(here).json()
     assert (found["status"], found["error"]) == ("succeeded", None)
     assert found["progress"]["done"] == found["progress"]["steps"]
+    assert client.post("/evaluations", **request).json() == found
     assert client.get(found["links"]["result"]).json() == found["result"]
     assert (
         found["result"]["generator"]["frechet_distance_interval"][0] < found["result"]["generator"]["frechet_distance"]

@@ -13,6 +13,7 @@ from tests.app.conftest import publish
 from tests.models.registry.test_store import NEW, OLD
 from tests.support.api_clients import local_client
 from tests.support.serving import until
+from worker.runner import run_next_job
 
 KEY = {"Idempotency-Key": "tuesday"}
 DATASET = {"per_class": 6, "test_per_class": 2}
@@ -61,6 +62,17 @@ def test_a_job_of_an_earlier_version_is_found(
         assert records.hdel("acgan:idempotency::tuesday", "request") == 1
     assert send(client, path, body) == first
     assert client.post(path, json={**body, "priority": 1}, headers=KEY).status_code == 422
+
+
+def test_after_its_data_set_was_drawn(client: TestClient, settings: AppSettings) -> None:
+    first = client.post("/datasets", json=DATASET, headers=KEY).json()
+    assert first["files"] == {}
+    run_next_job(settings)
+    drawn = client.get(first["links"]["self"]).json()
+    assert (drawn["status"], "manifest.json" in drawn["files"]) == ("succeeded", True)
+    assert client.post("/datasets", json=DATASET, headers=KEY).json() == drawn
+    client.delete(first["links"]["self"]).raise_for_status()
+    assert client.post("/datasets", json=DATASET, headers=KEY).json() == {**drawn, "files": {}}
 
 
 def test_a_deleted_job_gives_the_key_back(client: TestClient) -> None:
