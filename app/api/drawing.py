@@ -29,7 +29,7 @@ def responses(what: str, *headers: str) -> dict[int | str, dict[str, Any]]:
             "description": f"{what} of 28 x 28 pixels, in the format that `format` or `Accept` selects.",
             **sends(*ADDRESS, "Vary", *headers),
         },
-        304: {"description": f"The {what.lower()} have not changed."},
+        304: {"description": f"The {what.lower()} have not changed.", **sends("Vary")},
     }
 
 
@@ -83,10 +83,14 @@ class Drawing(NamedTuple):
 
     def headers(self, address: Address) -> dict[str, str]:
         """Return the headers that identify the images, and those of their file."""
-        named = {"Content-Type": FORMATS[self.question.form].media_type, "Vary": "Accept"}
+        named = {"Content-Type": FORMATS[self.question.form].media_type}
         if self.question.dataset is not None and self.label is not None:
             named["X-Class"] = quote(self.model.manifest.class_names[self.label], safe="")
         return {**address.headers, **named}
+
+    def validators(self, address: Address, about: str) -> dict[str, str]:
+        """Return what a 304 has too. `Vary` is among it, because `Accept` selects the format of either response."""
+        return {**address.validators(about), "Vary": "Accept"}
 
     def describe(self, series: SampleRange) -> str:
         """Return all that determines the bytes of a response apart from the generator."""
@@ -110,7 +114,7 @@ async def answer(services: Services, question: Question, if_none_match: str | No
         work = FORMATS[question.form].work(query.n, question.look)
         series, file = await inference.draw_any(model, drawing.label, query.n, drawing.encode, work)
         address = Address(model, series.seed, series.index, named=False, fixed=False)
-        return count(question.form, Response(file, headers=address.validators("") | drawing.headers(address)))
+        return count(question.form, Response(file, headers=drawing.validators(address, "") | drawing.headers(address)))
     address = Address.of(model, query, query.checkpoint)
     series = drawing.series(address.seed)
     if verify is not None:
@@ -119,7 +123,7 @@ async def answer(services: Services, question: Question, if_none_match: str | No
     async def make() -> bytes:
         return await inference.draw(model, series, drawing.encode)
 
-    validators = address.validators(drawing.describe(series))
+    validators = drawing.validators(address, drawing.describe(series))
     found = await answer_address(inference, validators, if_none_match, make, drawing.headers(address))
     return count(question.form, found)
 
@@ -134,7 +138,7 @@ async def answer_verified(
 ) -> Response:
     """Return images that pass the judge; `X-Refused` is the number of rejected ones."""
     verifier = await inference.find_verifier(address.model)
-    validators = address.validators(f"{drawing.describe(series)} verify {least} {verifier.checksum}")
+    validators = drawing.validators(address, f"{drawing.describe(series)} verify {least} {verifier.checksum}")
     if unchanged := conditional.not_modified(validators, if_none_match):
         return unchanged
     verified = await inference.draw_verified(address.model, verifier, series, least)

@@ -36,6 +36,7 @@ HTTP = {  # statuses of exceptions of Starlette and FastAPI: the code of the pro
 UNREADABLE = "The checkpoints cannot be read at the moment: retry later, or inform the operator."
 AS_JSON = "with the header Content-Type: application/json"
 SECRET_FIELDS = ("webhook",)  # their values are not shown
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")  # of all routes
 MISTAKES = 10  # explained in one response
 PATTERNS = {  # of parameters that only the API has: the message about a value that does not match
     NUMBER: "should be a number of 1 to 40 decimal digits",
@@ -84,7 +85,18 @@ async def answer_http(request: Request, error: Exception) -> Response:
     if error.status_code == 404 and (path := without_slash(request)):
         return RedirectResponse(path)
     code, message = HTTP.get(error.status_code, ("invalid-input", str(error.detail)))
-    return answer(code, message, headers=dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(sorted(methods_of(request)))
+    return answer(code, message, headers=headers)
+
+
+def methods_of(request: Request) -> set[str]:
+    """Return the methods that any route supports at this path. Starlette's `Allow` has those of one route only."""
+    routes = request.app.router.routes
+    scopes = {method: {**request.scope, "method": method} for method in METHODS}
+    found = {method for method, scope in scopes.items() if any(r.matches(scope)[0] is Match.FULL for r in routes)}
+    return found | {"HEAD"} if "GET" in found else found  # app/middleware/head.py
 
 
 def without_slash(request: Request) -> str | None:

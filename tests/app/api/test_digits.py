@@ -211,6 +211,18 @@ def test_a_304_draws_nothing(client: TestClient, monkeypatch: pytest.MonkeyPatch
     assert same.status_code == 304
 
 
+@pytest.mark.parametrize(
+    "path", ["/digits/3?seed=4", "/digits?seed=4", "/digits/3?seed=4&verify=0", "/images/mnist/3?seed=4"]
+)
+def test_a_304_says_what_the_response_depends_on(client: TestClient, path: str) -> None:
+    first = client.get(path)
+    same = client.get(path, headers={"If-None-Match": first.headers["ETag"]})
+    assert same.status_code == 304
+    for name in ("Cache-Control", "ETag", "Vary"):  # RFC 9110, section 15.4.5
+        assert same.headers[name] == first.headers[name]
+    assert first.headers["Vary"] == "Accept"
+
+
 def test_requests_beyond_the_capacity_are_refused(settings: AppSettings, store: CheckpointStore) -> None:
     with serving(settings.model_copy(update={"drawing_wait_seconds": 0.01, "stock": 0})) as address:
 

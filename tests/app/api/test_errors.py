@@ -1,5 +1,6 @@
 """Each mistake that a caller can make gets a 4xx problem with a sentence that says what to do, and enqueues nothing."""
 
+import re
 from typing import Any
 
 import pytest
@@ -147,6 +148,16 @@ def test_a_mistake_gets_a_problem_with_a_sentence(
     assert answer.text.endswith("}\n")
     with redis.Redis.from_url(redis_url) as connection:
         assert [name for name in connection.scan_iter() if not name.startswith(RATES.encode())] == []
+
+
+def test_allow_has_every_method_that_the_path_supports(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    for path, operations in paths.items():
+        supported = {method.upper() for method in operations} | ({"HEAD"} if "get" in operations else set())
+        answer = client.options(re.sub("{.+?}", "7", path))
+        assert (answer.status_code, answer.json()["type"]) == (405, "/problems/method-not-allowed"), path
+        assert set(answer.headers["Allow"].split(", ")) == supported, path
+    assert client.delete("/train").headers["Allow"] == client.head("/train").headers["Allow"] == "POST"
 
 
 def test_a_body_without_a_declared_length_is_limited_too(client: TestClient) -> None:

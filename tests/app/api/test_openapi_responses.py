@@ -30,6 +30,7 @@ OF_HTTP = {
     "content-type",
     "x-accel-buffering",
 }  # of HTTP and of proxies
+OF_VERSIONS = {"cache-control", "etag", "vary"}  # also in a 304 (RFC 9110, section 15.4.5)
 EVALUATED = "20260130-120000-00000a"
 EXPLORED = "20260130-120000-00000b"
 UNKNOWN = "20260131-120000123-00001c-9f3a61c2d4e58b07"
@@ -262,6 +263,9 @@ def test_real_responses_have_the_declared_headers(settings: AppSettings, store: 
     assert successes == {key: recorder.headers(*key) for key in recorder.successes()}
     for key, names in recorder.sent.items():
         assert names <= recorder.headers(*key), key
+    for operation, status in successes:
+        if status == "304":
+            assert OF_VERSIONS & successes[operation, "200"] <= successes[operation, "304"], operation
 
 
 def test_the_error_of_a_rate_limit_has_the_declared_headers(settings: AppSettings, store: CheckpointStore) -> None:
