@@ -16,6 +16,11 @@ PROBLEM_JSON = "application/problem+json"
 
 ANYWHERE = (400, 408, 431, 503)  # returned by the server for any request
 
+# Operations that read one record or manifest and need all of it: another version may have written it.
+READ_WHOLE = re.compile(
+    r"/jobs/\{job_id\}/(history\..+|epochs/.+)|/checkpoints/\{checkpoint\}(/.+)?|/evaluations/\{job_id\}"
+)
+
 # The codes of 404 by path. An operation whose path matches no row can have every code of the status.
 NOT_FOUND = (
     (r"/jobs/\{job_id\}/(epochs|evolution)/.+", ("job-not-found", "checkpoint-not-found")),
@@ -77,8 +82,7 @@ def errors_of_files(path: str, operation: dict[str, Any]) -> Iterator[int]:
 
 def can_conflict(path: str, operation: dict[str, Any]) -> bool:
     """Return whether a request that changes nothing can have 409: what it reads has a state or a version."""
-    is_read = path.startswith("/jobs/{job_id}/history") or "/exports/" in path
-    return is_read or is_drawn(operation) or "datasets" in operation.get("tags", ())
+    return READ_WHOLE.fullmatch(path) is not None or is_drawn(operation) or "datasets" in operation.get("tags", ())
 
 
 def is_drawn(operation: dict[str, Any]) -> bool:

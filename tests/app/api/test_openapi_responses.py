@@ -5,6 +5,7 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
+import redis
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
@@ -21,6 +22,7 @@ from tests.support.serving import following, serving
 from tests.support.training_sets import bring
 from tests.worker.jobs.test_client import epoch_record
 from worker.jobs.consumer import JobConsumer
+from worker.jobs.keys import job_key
 from worker.jobs.model import JobStatus
 from worker.runner import run_next_job
 
@@ -266,6 +268,34 @@ def test_real_responses_have_the_declared_headers(settings: AppSettings, store: 
     for operation, status in successes:
         if status == "304":
             assert OF_VERSIONS & successes[operation, "200"] <= successes[operation, "304"], operation
+
+
+def test_what_another_version_wrote_gets_a_declared_error(
+    settings: AppSettings, store: CheckpointStore, redis_url: str
+) -> None:
+    bring(store.training_data, "letters")
+    for path in settings.store_dir.rglob("manifest.json"):
+        if OLD in path.parts or "letters@1" in path.parts:
+            path.write_text('{"id": 5}')
+    with local_client(create_app(settings)) as client, redis.Redis.from_url(redis_url) as records:
+        recorder = Recorder(client)
+        jobs = [client.post(f"/{kind}").json()["id"] for kind in ("train", "datasets", "evaluations")]
+        for job in jobs:
+            records.hset(job_key(job), "config", '{"epochs": "many"}')
+        fixed = {"checkpoint": f"{OLD}-e001", "dataset": "letters", "name": "letters", "code": "conflict", "epoch": 1}
+        met = set()
+        for path, operations in recorder.document["paths"].items():
+            if "get" not in operations or path.endswith("/events"):
+                continue
+            file = "generator.hdf5" if "exports" in path else "manifest.json"
+            parameters = {parameter["name"] for parameter in operations["get"].get("parameters", ())}
+            query = f"?checkpoint={OLD}-e001" if "checkpoint" in parameters and "{checkpoint}" not in path else ""
+            for job in [*jobs, OLD] if "{job_id}" in path else [""]:
+                known = {**fixed, "file": file, "job_id": job, "label": 1, "first": 1, "last": 2, "number": 3}
+                answer = client.get(path.format(**known) + query)
+                assert str(answer.status_code) in operations["get"]["responses"], (path, answer.text)
+                met |= {path} if answer.status_code == 409 else set()
+    assert {"/checkpoints/{checkpoint}", "/evaluations/{job_id}", "/jobs/{job_id}/epochs/{epoch}/samples.png"} <= met
 
 
 def test_the_error_of_a_rate_limit_has_the_declared_headers(settings: AppSettings, store: CheckpointStore) -> None:
