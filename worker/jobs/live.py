@@ -6,6 +6,7 @@ deleted when the job ends, and expire if its worker is lost.
 
 import base64
 import json
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import redis
@@ -44,6 +45,8 @@ class Sample(NamedTuple):
 
 
 class Live(NamedTuple):
+    """What a reader does not know yet. A phase and losses that this version does not understand are left out."""
+
     phase: Phase | None
     newest: int  # number of the newest entry, 0 if there is none
     losses: list[LiveLosses]
@@ -76,8 +79,12 @@ def decode_live(answer: list[Any]) -> Live:
     for entry in losses:
         place, _, text = entry.partition(" ")
         if int(place) > int(after):
-            found.append(LiveLosses.model_validate({**json.loads(text), "number": int(place)}))
-    phase = Progress.model_validate_json(progress).phase if progress and status in RUNS else None
+            with suppress(ValueError, TypeError):  # of another version
+                found.append(LiveLosses.model_validate({**json.loads(text), "number": int(place)}))
+    phase = None
+    if progress and status in RUNS:
+        with suppress(ValueError):  # of another version
+            phase = Progress.model_validate_json(progress).phase
     number, epoch, batch, png = sample or ("0", "0", "0", "")
     drawn = Sample(int(number), int(epoch), int(batch), base64.b64decode(png)) if sample else None
     return Live(phase, int(newest), found, drawn)

@@ -1,5 +1,6 @@
 """What a running job shows between two epochs, in a real Redis: bounded, deleted at the end, written by the holder."""
 
+import json
 from typing import Any
 
 import pytest
@@ -49,6 +50,26 @@ def test_a_reader_gets_what_it_does_not_know(ask: Ask[Any], consumer: JobConsume
     assert read(ask, claim.job.id, after=3) == Live("testing", 3, [], None)
     assert read(ask, claim.job.id, after=77) == every
     assert [one.number for one in read(ask, claim.job.id, limit=1).losses] == [2]
+
+
+def test_what_another_version_wrote_is_left_out(ask: Ask[Any], consumer: JobConsumer, claim: Claim) -> None:
+    records: Any = consumer.redis
+    writer, key = LiveWriter(records), job_key(claim.job.id)
+    for batch in (2, 4, 6):
+        writer.add(claim, recent(batch), Sample(0, 1, batch, b"png"))
+    consumer.report(
+        claim, Progress(epoch=1, epochs=2, batch=6, batches=600, images_per_second=1, eta_seconds=1, phase="training")
+    )
+    assert read(ask, claim.job.id).phase == "training"
+    progress = json.loads(records.hget(key, "progress"))
+    for newer in ({"phase": "resting"}, {"epochs": "many"}):
+        records.hset(key, "progress", json.dumps({**progress, **newer}))
+        assert read(ask, claim.job.id).phase is None
+    for text in ('{"iterations": "many"}', "5", "no JSON"):
+        place, *_ = records.lindex(key + LIVE_SUFFIX, 1).split()
+        records.lset(key + LIVE_SUFFIX, 1, f"{place} 4 {text}")
+        found = read(ask, claim.job.id)
+        assert ([one.batch for one in found.losses], found.sample) == ([2, 6], Sample(3, 1, 6, b"png"))
 
 
 def test_no_more_than_the_newest_entries_are_kept_and_they_expire(
