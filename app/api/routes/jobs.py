@@ -123,10 +123,19 @@ def view(job_id: str, event: Event) -> Any:
 @router.get(
     "/jobs/{job_id}/epochs/{epoch}/samples.png",
     response_class=Response,
-    responses={200: {"content": {"image/png": {}}, "description": "588 x 1120 pixels.", **sends("Cache-Control")}},
+    responses={
+        200: {
+            "content": {"image/png": {}},
+            "description": "Of ten classes, 588 x 1120 pixels.",
+            **sends("Cache-Control"),
+        }
+    },
 )
 async def get_epoch_plot(services: ServicesDep, job_id: JobId, epoch: Annotated[int, Path(ge=1, le=1000)]) -> Response:
-    """Return an epoch's plot: ten columns of generated digits, a white column, ten columns of real digits."""
+    """Return an epoch's plot: columns of generated images, one a class; a white column; as many columns of real images.
+
+    The generator of an imported checkpoint has no real images: its plot ends before the white column.
+    """
 
     def read() -> bytes:
         manifest = services.store.manifest(CheckpointId(job_id, epoch))

@@ -17,5 +17,5 @@ class AsyncLabels(AsyncTransport):
         return await self._send(change("PATCH", at("jobs", id_of(job)), parser(Job), *split(labels)))
 
     async def thumbnail(self, job: JobRef, epoch: int, **options: Unpack[Options]) -> Picture:
-        """Return ten generated images of an epoch, a PNG of 140 x 56 pixels."""
+        """Return generated images of an epoch, of its first ten classes, as a PNG: 140 x 56 pixels if it has ten."""
         return await self._send(get(at("jobs", id_of(job), "epochs", epoch, "thumbnail.png"), Picture.of, options))
