@@ -21,7 +21,6 @@ from worker.webhook_url import read_webhook_hosts, read_webhook_secrets
 OBJECT_STORAGE = ("s3://", "gs://", "az://")
 TRACING = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")  # modules of the extra `tracing`
 
-
 SCHEMES = {
     "redis": "redis",
     "rediss": "rediss",
