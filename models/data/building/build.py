@@ -26,7 +26,7 @@ from models.data.building.split import Split, split
 from models.data.importing.items import LIMITS, InvalidImages, Limits, Source
 from models.data.importing.names import CLASS_NAME_LENGTH, listing
 from models.data.importing.normalise import looks_inverted
-from models.data.importing.opening import open_source
+from models.data.importing.opening import labels_of, open_source
 from models.devices import processors
 from models.version import code_version
 
@@ -61,9 +61,9 @@ def build(
             continues after a kill. It takes 784 bytes an image.
         progress: called with the numbers of decoded images and of all images, if that is known, several times a
             second while images are decoded. What it raises ends the import.
-        labels: file of labels, if `path` is an IDX file of images.
+        labels: file of labels, if `path` is an IDX file of images; by default, the one beside it.
         limits: what the source may have.
-        identity: checksum of the source, if its name or time can differ between calls for the same content.
+        identity: checksum of `path`, if its name or time can differ between calls for the same content.
         processes: number of processes that decode; by default, one for each processor.
 
     Returns:
@@ -74,8 +74,11 @@ def build(
         ImportRunning: another process imports it.
         FileFault, OSError: a file cannot be read, or `work` cannot be written, for example because the disk is full.
     """
-    before = identity or fingerprint(path)
-    decided = [FORMAT, code_version(), before, str(labels or ""), options.fit, options.invert]
+    before = {} if identity else {path: fingerprint(path)}
+    labels = labels_of(path, labels)
+    if labels is not None:  # chunks contain labels
+        before[labels] = fingerprint(labels)
+    decided = [FORMAT, code_version(), identity, *before.values(), options.fit, options.invert]
     key = hashlib.sha256(json.dumps(decided).encode()).hexdigest()[:32]
     with locked(work, key) as chunks, open_source(path, limits, labels, scratch=chunks.folder) as source:
         if source.empty_classes:
@@ -86,8 +89,9 @@ def build(
         if options.invert == "auto":
             is_inverted = looks_inverted(sample(source, limits))
         _decode_all(source, chunks, Task(options.fit, is_inverted, limits), progress, processes)
-        if identity is None and fingerprint(path) != before:
-            raise InvalidImages(f"{printable(path)} was changed while it was read: import it again")
+        for file, found in before.items():
+            if fingerprint(file) != found:
+                raise InvalidImages(f"{printable(file)} was changed while it was read: import it again")
         return _assemble(source, chunks, options, is_inverted)
 
 

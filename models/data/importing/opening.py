@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 from pathlib import Path
 
-from models.bounded_reading import GZIP, ZIP, printable, read_head
+from models.bounded_reading import GZIP, ZIP, file_size, printable, read_head
 from models.data.importing.class_folders import tree_source
 from models.data.importing.containers.tars import BZIP2, XZ, Tar, is_tar, unpacked
 from models.data.importing.containers.tree import Folder, single_file
@@ -38,13 +38,12 @@ def open_source(
 
 
 def _opened(path: Path, limits: Limits, labels: Path | None, scratch: Path | None, stack: ExitStack) -> OpenedSource:
+    labels = labels_of(path, labels)
     if path.is_dir():
-        _refuse_labels(path, labels)
         return tree_source(Folder(path, limits), limits, stack)
     head = read_head(path, HEAD)
-    if header_of(head) is not None:
-        return _idx_pair(path, labels, limits)
-    _refuse_labels(path, labels)
+    if labels is not None:
+        return of_parts([idx_part(single_file(path), single_file(labels), limits)], path.name, limits)
     if head.startswith(ZIP) and kind_of(head, path.name) is None:
         return tree_source(Zip(path, limits, scratch, stack), limits, stack)
     if head.startswith(b"PK\5\6"):
@@ -54,23 +53,28 @@ def _opened(path: Path, limits: Limits, labels: Path | None, scratch: Path | Non
     return single_source(single_file(path), head, limits)
 
 
-def _refuse_labels(path: Path, labels: Path | None) -> None:
-    if labels is not None:
-        raise InvalidImages(
-            f"{printable(path.name)} is not an IDX file of images, so it cannot have its labels in another file"
-        )
+def labels_of(path: Path, given: Path | None = None) -> Path | None:
+    """Return the file that has the labels of an IDX file of images: the given one, or one beside it.
 
-
-def _idx_pair(path: Path, labels: Path | None, limits: Limits) -> OpenedSource:
-    """Return a file of images with its labels: those that the user names, or a file beside it."""
-    if labels is None:
-        name = sibling(path.name)
-        plain = None if name is None else path.with_name(name)
-        beside = [] if plain is None else [plain, plain.with_suffix(""), plain.with_name(f"{plain.name}.gz")]
-        labels = next((file for file in beside if file.is_file()), None)
-    if labels is None:
+    Returns None if `path` is something else, which contains its labels. Raises InvalidImages if there is no file of
+    labels, or if one is given for something else, and FileFault if a file is missing or cannot be read.
+    """
+    if path.is_dir() or header_of(read_head(path, HEAD)) is None:
+        if given is not None:
+            raise InvalidImages(
+                f"{printable(path.name)} is not an IDX file of images, so it cannot have its labels in another file"
+            )
+        return None
+    if given is not None:
+        file_size(given)
+        return given
+    name = sibling(path.name)
+    plain = None if name is None else path.with_name(name)
+    beside = [] if plain is None else [plain, plain.with_suffix(""), plain.with_name(f"{plain.name}.gz")]
+    found = next((file for file in beside if file.is_file()), None)
+    if found is None:
         raise without_labels(path.name)
-    return of_parts([idx_part(single_file(path), single_file(labels), limits)], path.name, limits)
+    return found
 
 
 def _first(path: Path, head: bytes) -> bytes:
