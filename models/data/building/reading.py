@@ -11,6 +11,7 @@ import numpy as np
 from models.bounded_reading import FileMissing, FileUnreadable, printable
 from models.data.building.decoding import Batch
 from models.data.importing.items import InvalidImages, Item, Limits, Source
+from models.data.importing.names import is_skipped
 from models.data.importing.normalise import to_grey
 
 BATCH_ITEMS = 512
@@ -20,7 +21,7 @@ SAMPLE_ROWS = 512  # first rows of a table that the sample is taken from: rows c
 
 
 def fingerprint(path: Path) -> str:
-    """Return a checksum of the place, names, sizes and times of a file, or of all files in a folder.
+    """Return a checksum of the place, names, sizes and times of a file, or of all files in a folder that are read.
 
     Raises FileMissing, FileUnreadable.
     """
@@ -35,23 +36,32 @@ def fingerprint(path: Path) -> str:
 
 def _fingerprint(path: Path) -> str:
     digest = hashlib.sha256(os.fsencode(path.resolve()))
-    for name, status in sorted(_files(path)):
-        digest.update(os.fsencode(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0"))
+    for name, size, changed in sorted(_files(path)):
+        digest.update(os.fsencode(f"{name}\0{size}\0{changed}\0"))
     return digest.hexdigest()
 
 
-def _files(path: Path) -> Iterator[tuple[str, os.stat_result]]:
+def _files(path: Path) -> Iterator[tuple[str, int, int]]:
+    """Yield name, size and time in nanoseconds of each file, and the name of each folder.
+
+    Leaves out skipped files, such as acgan's own home in the folder. Size and time of a folder change with these too.
+    """
     if not path.is_dir():
-        yield "", path.stat()
+        yield "", path.stat().st_size, path.stat().st_mtime_ns
         return
     pending = [path]
     while pending:
         with os.scandir(pending.pop()) as entries:
             for entry in entries:
-                status = entry.stat(follow_symlinks=False)
-                yield os.path.relpath(entry.path, path), status
+                if is_skipped(entry.name):
+                    continue
+                name = os.path.relpath(entry.path, path)
                 if entry.is_dir(follow_symlinks=False):
+                    yield f"{name}/", 0, 0
                     pending.append(Path(entry.path))
+                else:
+                    status = entry.stat(follow_symlinks=False)
+                    yield name, status.st_size, status.st_mtime_ns
 
 
 def sample(source: Source, limits: Limits) -> list[np.ndarray]:

@@ -73,6 +73,13 @@ def test_a_folder_is_added_listed_shown_and_removed(letters: Path, stored: Train
     assert stored.references() == []
 
 
+def test_the_folder_of_the_command_is_added_although_its_home_is_in_it(letters: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "ACGAN_HOME"}
+    added = acgan("training-data", "add", "letters", ".", environment=environment, folder=letters)
+    assert added.returncode == 0, added.stderr
+    assert CheckpointStore(letters / ".acgan" / "checkpoints").training_data.references() == [Reference("letters", 1)]
+
+
 def test_the_same_images_stay_one_version_and_a_run_trains_on_them(letters: Path, tmp_path: Path) -> None:
     for expected in (True, False):
         added = acgan("training-data", "add", "letters", str(letters), "--json")

@@ -262,6 +262,36 @@ def test_a_source_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> No
         build(folder, OPTIONS, tmp_path / "work", change)
 
 
+def test_what_is_skipped_does_not_change_a_source(tmp_path: Path) -> None:
+    """The folder may contain the decoded images themselves, and systems write files into folders that they show."""
+    folder = write_classes(tmp_path / "in", {"a": 20, "b": 20})
+    calls = itertools.count()
+
+    def change(done: int, total: int | None) -> None:
+        (folder / "a" / ".DS_Store").write_bytes(b"x" * next(calls))
+        (folder / "b" / f".{next(calls)}").mkdir()
+
+    first = build(folder, OPTIONS, folder / ".acgan" / "imports", change)
+    (folder / "Thumbs.db").write_bytes(b"x")
+    again = build(folder, OPTIONS, folder / ".acgan" / "imports")
+    assert again.chunks == first.chunks
+    assert same(again, first)
+
+
+@pytest.mark.parametrize("new", ["c", "c/d", "a/empty.txt"])
+def test_a_folder_or_file_that_appears_changes_a_source(tmp_path: Path, new: str) -> None:
+    folder = write_classes(tmp_path / "in", {"a": 20, "b": 20})
+
+    def change(done: int, total: int | None) -> None:
+        if Path(new).suffix:
+            (folder / new).touch()
+        else:
+            (folder / new).mkdir(parents=True, exist_ok=True)
+
+    with pytest.raises(InvalidImages, match="was changed while it was read"):
+        build(folder, OPTIONS, tmp_path / "work", change)
+
+
 IMAGES, LABELS = "my-images-idx3-ubyte", "my-labels-idx1-ubyte"
 RIGHT, ROTATED = np.arange(60) % 3, np.arange(1, 61) % 3
 
