@@ -1,6 +1,5 @@
 """Sends images to a service for `acgan training-data add --upload`, and shows the job that reads them."""
 
-import os
 import re
 import tempfile
 import zipfile
@@ -10,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.cli.display.output import console, print_json, print_record, print_sentence
-from app.cli.errors import fail_on, interruptible, print_error, stop
+from app.cli.errors import fail_on, interruptible, print_error, print_note, stop
 from app.cli.service import exit_unless_succeeded, service
 from models.bounded_reading import printable
 from models.data.building.options import ImportOptions
-from models.data.importing.items import InvalidImages
+from models.data.importing.containers.tree import PIECE, Folder, link_notes
+from models.data.importing.items import LIMITS, InvalidImages
 
 if TYPE_CHECKING:  # takes a while to load
     from acgan_client import Client, Job
@@ -27,7 +27,9 @@ def send(
     name: str, path: Path, options: ImportOptions, address: tuple[str | None, str | None], waits: bool, as_json: bool
 ) -> None:
     """Send a file, or a folder as a zip archive, and wait for the result. `address` is URL and key."""
-    with fail_on(OSError), packed(path) as file, service(*address) as client:
+    with fail_on(OSError), packed(path) as (file, notes), service(*address) as client:
+        for note in notes:
+            print_note(f"note: {note}")
         given = path.resolve().name
         named = plain(given if file == path else f"{given}.zip")
         with interruptible(SENT):
@@ -78,34 +80,38 @@ def wait(client: "Client", job: "Job", as_json: bool) -> "Job":
 
 
 @contextmanager
-def packed(path: Path) -> Iterator[Path]:
-    """Yield the file, or for a folder a temporary zip archive of it without hidden files and links. Raises OSError."""
+def packed(path: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Yield the file, or for a folder a temporary zip archive of it, and sentences about what was left out.
+
+    Raises InvalidImages, OSError.
+    """
     if not path.is_dir():
-        yield path
+        yield path, []
         return
     with tempfile.TemporaryDirectory(prefix="acgan-") as folder:
         archive = Path(folder) / "images.zip"
-        pack(path, archive)
-        yield archive
+        notes = pack(path, archive)
+        yield archive, notes
 
 
-def pack(folder: Path, archive: Path) -> None:
-    """Write a zip archive of a folder. The same files give the same bytes: their times are left out."""
+def pack(folder: Path, archive: Path) -> list[str]:
+    """Write a zip archive of a folder, in which the worker finds what an import of the folder itself would find.
+
+    The same files give the same bytes: their times are left out. Returns sentences about what was left out. Raises
+    InvalidImages and OSError where that import would.
+    """
+    found = Folder(folder, LIMITS)
+    files = {entry.path: entry for entry in found.tree.files}
+    folders = ["/".join((*parts, "")) for parts in found.tree.folders if parts]  # also those without a picture
     with zipfile.ZipFile(archive, "w") as made:  # not compressed: pictures are already
-        for path in files_in(folder):
-            entry = zipfile.ZipInfo(path.relative_to(folder).as_posix())
-            if SURROGATE.search(entry.filename):
-                raise InvalidImages(f"the name of {printable(path)} is not UTF-8: rename it")
-            with path.open("rb") as source, made.open(entry, "w", force_zip64=True) as target:
-                while piece := source.read(1 << 20):
+        for name in sorted([*files, *folders]):
+            if SURROGATE.search(name):
+                raise InvalidImages(f"the name of {printable(folder / name)} is not UTF-8: rename it")
+            info = zipfile.ZipInfo(name)
+            if name not in files:
+                made.writestr(info, b"")
+                continue
+            with found.open(files[name]) as source, made.open(info, "w", force_zip64=True) as target:
+                while piece := source.read(PIECE):
                     target.write(piece)
-
-
-def files_in(folder: Path) -> Iterator[Path]:
-    """Yield the files of a folder in a fixed order."""
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(parent, name)
-            if not name.startswith(".") and path.is_file() and not path.is_symlink():
-                yield path
+    return link_notes(found)

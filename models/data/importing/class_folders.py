@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 from models.bounded_reading import printable
-from models.data.importing.containers.tree import Container, Entry
+from models.data.importing.containers.tree import Container, Entry, link_notes
 from models.data.importing.decoding import HEAD, is_picture
 from models.data.importing.items import InvalidImages, Item, Limits
 from models.data.importing.names import SPLITS, class_name, listing, natural, settled
@@ -52,10 +52,7 @@ SNIFFED = 1000  # files without a known suffix whose content is examined
 def tree_source(container: Container, limits: Limits, stack: ExitStack) -> OpenedSource:
     """Return the source that a folder or archive holds. Raises InvalidImages."""
     pictures, others = _sorted_out(container)
-    notes = []
-    if container.tree.links:
-        links = container.tree.links
-        notes.append(f"{len(links):,} links or devices in {container.name} were skipped: {listing(links)}")
+    notes = link_notes(container)
     top = _top(pictures)
     placed = [entry for entry in pictures if len(entry.folder) > len(top)]
     if not placed:

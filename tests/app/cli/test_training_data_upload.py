@@ -125,8 +125,43 @@ def test_the_same_folder_gives_the_same_archive(letters: Path, tmp_path: Path) -
     pack(letters, second)
     assert first.read_bytes() == second.read_bytes()
     with zipfile.ZipFile(first) as archive:
-        assert len(archive.namelist()) == 70
+        assert len(archive.namelist()) == 72  # with two folders
         assert archive.namelist() == sorted(archive.namelist())
+
+
+def test_a_folder_without_pictures_reaches_the_worker_which_refuses_it(
+    address: str, settings: AppSettings, letters: Path
+) -> None:
+    (letters / "c").mkdir()
+    sent = while_a_worker_runs(settings, "training-data", "add", "letters", str(letters), "--upload")
+    assert sent.returncode == 1, sent.stdout
+    assert "class c has no images: add images, or remove the folder" in sent.stderr.replace("\n", " ")
+
+
+def test_links_that_are_not_sent_are_named(address: str, letters: Path) -> None:
+    (letters / "c").symlink_to(letters / "a")
+    (letters / "Thumbs.db").write_bytes(b"x")
+    sent = run_acgan("training-data", "add", "letters", str(letters), "--upload", "--no-wait", "--json")
+    assert sent.returncode == 0, sent.stderr
+    assert "note: 1 links or devices in my letters were skipped: c" in sent.stderr
+    assert json.loads(sent.stdout)["training_data"]["file"] == "my_letters.zip"
+
+
+def test_a_folder_that_cannot_be_read_is_refused_as_without_upload(address: str, tmp_path: Path) -> None:
+    place = tmp_path
+    while len(os.fsencode(place)) < 3700:
+        place /= "x" * 100
+    letters = write_classes(place / "letters", {"a": 40, "b": 30, "c": 0})
+    inner = os.open(letters / "c", os.O_RDONLY)
+    for _ in range(3):  # the path of the last one is too long for a system call, also for root
+        os.mkdir("y" * 200, dir_fd=inner)
+        outer, inner = inner, os.open("y" * 200, os.O_RDONLY, dir_fd=inner)
+        os.close(outer)
+    os.close(inner)
+    for options in ([], ["--upload", "--no-wait"]):
+        answer = run_acgan("training-data", "add", "letters", str(letters), *options)
+        assert answer.returncode == 2, answer.stdout
+        assert "cannot be read: File name too long" in answer.stderr
 
 
 def test_a_file_has_a_plain_name_in_messages() -> None:

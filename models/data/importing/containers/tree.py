@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NamedTuple, Protocol, cast
 
 from models.bounded_reading import FileTooLarge, FileUnreadable, file_size, printable, read_bounded
 from models.data.importing.items import InvalidImages, Limits
-from models.data.importing.names import is_skipped
+from models.data.importing.names import is_skipped, listing
 from models.data.importing.sources import DataFile, sentences
 
 DEPTH = 12  # folders within folders
@@ -123,6 +123,14 @@ class Folder:
         """Open a file at its beginning."""
         with open_regular(self._path(entry)) as file:
             yield file
+
+
+def link_notes(container: Container) -> list[str]:
+    """Return a printable sentence about the links of a container, if it has any."""
+    links = container.tree.links
+    if not links:
+        return []
+    return [f"{len(links):,} links or devices in {container.name} were skipped: {listing(links)}"]
 
 
 def inside(parts: tuple[str, ...], place: str) -> tuple[str, ...]:
