@@ -52,7 +52,7 @@ def only_one(
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             is_locked = _lock_if_possible(descriptor)
-            if is_locked is None or (is_locked and _is_at(path, descriptor)):
+            if is_locked is None or (is_locked and is_at(path, descriptor)):
                 try:
                     yield is_locked is not None
                 finally:
@@ -78,8 +78,8 @@ def _lock_if_possible(descriptor: int) -> bool | None:
         return None
 
 
-def _is_at(path: Path, descriptor: int) -> bool:
-    """Whether the path still names the open file: an earlier holder may have deleted it."""
+def is_at(path: Path, descriptor: int) -> bool:
+    """Return whether the path still names the open file: an earlier holder of its lock may have deleted it."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(descriptor))
     except FileNotFoundError:

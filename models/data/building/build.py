@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.bounded_reading import printable
+from models.bounded_reading import FileDamaged, printable
 from models.config import IMAGE_SIZE, MOST_CLASSES
 from models.data.building.built import Arrays, Built, OptionValues
 from models.data.building.chunks import ChunkFolder, locked
@@ -88,18 +88,19 @@ def build(
         is_inverted = options.invert == "yes"
         if options.invert == "auto":
             is_inverted = looks_inverted(sample(source, limits))
-        _decode_all(source, chunks, Task(options.fit, is_inverted, limits), progress, processes)
+        read = _decode_all(source, chunks, Task(options.fit, is_inverted, limits), progress, processes)
         for file, found in before.items():
             if fingerprint(file) != found:
                 raise InvalidImages(f"{printable(file)} was changed while it was read: import it again")
-        return _assemble(source, chunks, options, is_inverted)
+        return _assemble(source, chunks, read, options, is_inverted)
 
 
 # ----------------------------------------------------------------------------
 # Decoding.
 
 
-def _decode_all(source: Source, chunks: ChunkFolder, task: Task, progress: Progress, processes: int | None) -> None:
+def _decode_all(source: Source, chunks: ChunkFolder, task: Task, progress: Progress, processes: int | None) -> int:
+    """Decode what no chunk has yet. Returns the number of all items of the source."""
     finished = chunks.finished()
     done = sum(finished.values())
     with _decoders(task, None if source.count is None else source.count - done, processes) as decoders:
@@ -118,6 +119,7 @@ def _decode_all(source: Source, chunks: ChunkFolder, task: Task, progress: Progr
             decoders.send(batch)
         while decoders.is_busy:
             collect()
+    return done
 
 
 @contextmanager
@@ -133,8 +135,8 @@ def _decoders(task: Task, left: int | None, processes: int | None) -> Iterator[D
 # The result.
 
 
-def _assemble(source: Source, chunks: ChunkFolder, options: ImportOptions, is_inverted: bool) -> Built:
-    images, names, given, skipped = _read(chunks)
+def _assemble(source: Source, chunks: ChunkFolder, read: int, options: ImportOptions, is_inverted: bool) -> Built:
+    images, names, given, skipped = _read(chunks, read)
     _check_skipped(skipped, len(images))
     blank = int((~images.any(axis=(1, 2))).sum())
     if blank > MOST_BLANK * len(images):
@@ -161,19 +163,25 @@ def _assemble(source: Source, chunks: ChunkFolder, options: ImportOptions, is_in
     return Built(arrays, classes, source.description, values, tuple(warnings), len(skipped), chunks.folder)
 
 
-def _read(chunks: ChunkFolder) -> tuple[np.ndarray, list[str], list[str | None], list[tuple[str, str]]]:
-    """Return the images (N, 28, 28), their class names and splits, and the pictures that were skipped."""
+def _read(chunks: ChunkFolder, count: int) -> tuple[np.ndarray, list[str], list[str | None], list[tuple[str, str]]]:
+    """Return the images (N, 28, 28), their class names and splits, and the pictures that were skipped.
+
+    `count` is the number of items of the source. Raises FileDamaged if the chunks do not have each of them once.
+    """
     names, given, skipped = list[str](), list[str | None](), list[tuple[str, str]]()
+    images = np.empty((count, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
+    items = 0
     for chunk in chunks.read():
+        if chunk.first != items or items + chunk.size > count:
+            break
+        items += chunk.size
+        images[len(names) : len(names) + len(chunk.images)] = chunk.images
         names += chunk.labels
         given += chunk.splits
         skipped += chunk.skipped
-    images = np.empty((len(names), IMAGE_SIZE, IMAGE_SIZE), np.uint8)
-    at = 0
-    for chunk in chunks.read():
-        images[at : at + len(chunk.images)] = chunk.images
-        at += len(chunk.images)
-    return images, names, given, skipped
+    if items != count:
+        raise FileDamaged(f"decoded images were deleted or changed in {printable(chunks.folder)}: import them again")
+    return images[: len(names)], names, given, skipped
 
 
 def order_classes(found: set[str], fixed: Sequence[str] | None) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Decoded images on disk, so that an import that was killed continues: a folder for each source and its options.
 
-    <parent>/<key>/lock             held while the images are decoded
+    <parent>/<key>/lock             held while the images are decoded, and while the folder is deleted
     <parent>/<key>/00000512.chunk   the images of the items from number 512: a line of JSON, then 784 bytes each
 
 A chunk is written atomically, and is ignored if it is damaged.
@@ -9,10 +9,9 @@ A chunk is written atomically, and is ignored if it is damaged.
 import hashlib
 import json
 import os
-import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +22,7 @@ from models.atomic_files import write_durably
 from models.bounded_reading import FileDamaged
 from models.config import IMAGE_SIZE
 from models.errors import Conflict
-from models.file_locks import try_lock
+from models.file_locks import is_at, try_lock
 
 SUFFIX = ".chunk"
 LOCK = "lock"
@@ -96,7 +95,8 @@ def _parse(data: bytes, path: Path) -> Chunk:
         if hashlib.sha256(pixels).hexdigest() != header.sha256:
             raise ValueError("the checksum differs")
         images = np.frombuffer(pixels, np.uint8).reshape(SHAPE)
-        if not len(images) == len(header.labels) == len(header.splits):
+        counts = {len(images), len(header.labels), len(header.splits), header.size - len(header.skipped)}
+        if len(counts) > 1:
             raise ValueError("its parts do not match")
     except (ValidationError, ValueError) as error:
         raise FileDamaged(f"{path} is damaged: import the images again") from error
@@ -107,12 +107,11 @@ def _parse(data: bytes, path: Path) -> Chunk:
 def locked(parent: Path, key: str) -> Iterator[ChunkFolder]:
     """Create or continue the folder of a source, and keep other processes out of it. Raises ImportRunning, OSError."""
     folder = parent / key
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    remove_old(parent, keep=key)
-    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = _made_and_locked(folder)
+    if descriptor is None:
+        raise ImportRunning("another process imports the same images at the moment: wait until it has ended")
     try:
-        if not try_lock(descriptor):
-            raise ImportRunning("another process imports the same images at the moment: wait until it has ended")
+        remove_old(parent, keep=key)
         for leftover in folder.glob(".*"):  # temporary files of a killed process
             leftover.unlink()
         os.utime(folder)
@@ -121,14 +120,77 @@ def locked(parent: Path, key: str) -> Iterator[ChunkFolder]:
         os.close(descriptor)
 
 
+def _made_and_locked(folder: Path) -> int | None:
+    """Create a folder unless it exists, and take its lock, as `_lock` does. Raises OSError."""
+    while True:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            return _lock(folder)
+        except FileNotFoundError:  # another process has deleted it since
+            continue
+
+
+def _lock(folder: Path) -> int | None:
+    """Open and take the lock of a folder. Returns None if another process has it.
+
+    Raises OSError; FileNotFoundError if there is no folder, also if another process has just deleted it.
+    """
+    path = folder / LOCK
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    with ExitStack() as stack:
+        stack.callback(os.close, descriptor)
+        if not try_lock(descriptor):
+            return None
+        if not is_at(path, descriptor):
+            raise FileNotFoundError(f"{path} was deleted")
+        stack.pop_all()
+    return descriptor
+
+
 def remove_old(parent: Path, keep: str) -> None:
     """Delete the folders of imports that were not continued for a week. Ignores errors."""
+
+    def is_old(folder: Path) -> bool:
+        return time.time() - folder.stat().st_mtime > OLD_SECONDS
+
     with suppress(OSError):
         for folder in parent.iterdir():
-            if folder.name != keep and time.time() - folder.stat().st_mtime > OLD_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):
+                if folder.name != keep and is_old(folder):
+                    _delete(folder, is_old)  # another process may continue it meanwhile
 
 
 def remove_chunks(folder: Path) -> None:
-    """Delete the chunks of a source, because its training data are stored. Ignores errors."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Delete the chunks of a source, because its training data are stored. Ignores errors.
+
+    They stay if another process builds training data from them: it deletes them itself, or `remove_old` does.
+    """
+    with suppress(OSError):
+        _delete(folder, lambda _: True)
+
+
+def _delete(folder: Path, is_unneeded: Callable[[Path], bool]) -> None:
+    """Delete a folder of chunks unless another process has its lock. `is_unneeded` decides under the lock.
+
+    The lock is deleted last: a process that takes it earlier is refused, and one that takes it later finds no chunk.
+    Raises OSError.
+    """
+    lock, is_left = folder / LOCK, False
+    descriptor = _lock(folder)
+    if descriptor is None:
+        return
+    try:
+        if not is_unneeded(folder):
+            return
+        for path in folder.iterdir():
+            if path != lock:
+                path.unlink()
+        try:
+            lock.unlink()
+        except PermissionError:  # Windows deletes no open file
+            is_left = True
+    finally:
+        os.close(descriptor)
+    if is_left:
+        lock.unlink()
+    folder.rmdir()

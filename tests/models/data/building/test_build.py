@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from models.bounded_reading import FileFault, FileMissing
+from models.bounded_reading import FileDamaged, FileFault, FileMissing
 from models.data.building import options as options_of_import
 from models.data.building.build import FEW, build, order_classes
 from models.data.building.built import Built
@@ -229,6 +229,28 @@ def test_chunks_in_the_middle_are_kept(large: Path, tmp_path: Path) -> None:
         path.unlink()
     assert same(build(large, OPTIONS, tmp_path), expected)
     assert sorted(expected.chunks.glob("*.chunk")) == paths
+
+
+def test_a_command_that_has_stored_its_images_does_not_delete_them_while_another_reads_them(
+    shared: Path, tmp_path: Path
+) -> None:
+    first = build(shared, OPTIONS, tmp_path)
+    second = build(shared, OPTIONS, tmp_path, lambda done, total: remove_chunks(first.chunks))
+    assert same(first, second)
+    remove_chunks(second.chunks)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("which", [slice(None), slice(0, 1), slice(1, 2), slice(-1, None)])
+def test_decoded_images_that_disappear_are_an_error(large: Path, tmp_path: Path, which: slice) -> None:
+    chunks = sorted(build(large, OPTIONS, tmp_path).chunks.glob("*.chunk"))
+
+    def delete(done: int, total: int | None) -> None:
+        for path in chunks[which]:
+            path.unlink(missing_ok=True)
+
+    with pytest.raises(FileDamaged, match=r"decoded images were deleted or changed in .*: import them again"):
+        build(large, OPTIONS, tmp_path, delete)
 
 
 def test_other_options_of_the_split_use_the_same_chunks_and_a_changed_source_does_not(

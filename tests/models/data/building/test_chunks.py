@@ -1,6 +1,7 @@
 """Chunks on disk: complete or absent, checked, and used by one process at a time."""
 
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from models.data.building import chunks
-from models.data.building.chunks import Chunk, ChunkFolder, ImportRunning, locked
+from models.data.building.chunks import Chunk, ChunkFolder, ImportRunning, locked, remove_chunks
 
 
 def chunk(first: int, count: int = 3) -> Chunk:
@@ -55,3 +56,38 @@ def test_temporary_files_of_a_killed_process_and_old_folders_are_deleted(tmp_pat
     with locked(tmp_path, "recent") as recent:
         assert sorted(path.name for path in recent.folder.iterdir()) == ["00000000.chunk", "lock"]
     assert [path.name for path in tmp_path.iterdir()] == ["recent"]
+
+
+def test_chunks_that_another_process_uses_are_not_deleted(tmp_path: Path) -> None:
+    long_ago = time.time() - chunks.OLD_SECONDS - 60
+    with locked(tmp_path, "used") as used:
+        used.write(chunk(0))
+        os.utime(used.folder, (long_ago, long_ago))
+        remove_chunks(used.folder)
+        with locked(tmp_path, "other"):  # deletes old folders
+            pass
+        assert used.finished() == {0: 4}
+        with pytest.raises(ImportRunning), locked(tmp_path, "used"):
+            pass
+    remove_chunks(used.folder)
+    assert not used.folder.exists()
+    remove_chunks(used.folder)
+
+
+def test_a_lock_of_a_deleted_folder_is_not_held(tmp_path: Path) -> None:
+    """A process that takes the lock while another one deletes the folder has the lock of the next folder."""
+    removers = [threading.Thread(target=remove_chunks, args=(tmp_path / "key",)) for _ in range(300)]
+    taken = 0
+    for remover in removers:
+        remover.start()
+        try:
+            with locked(tmp_path, "key") as folder:
+                assert (folder.folder / chunks.LOCK).exists()
+                remove_chunks(folder.folder)
+                assert (folder.folder / chunks.LOCK).exists()
+                taken += 1
+        except ImportRunning:
+            continue
+        finally:
+            remover.join()
+    assert taken
