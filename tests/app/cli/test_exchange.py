@@ -165,6 +165,31 @@ def test_onnx_of_a_generator_with_random_weights_agrees_too() -> None:
     assert session.get_modelmeta().custom_metadata_map["checkpoint"] == "wild"
 
 
+@pytest.mark.parametrize(
+    "names", ["params_{}_epoch_001.safetensors", "{}.safetensors"], ids=["of acgan train", "of a checkpoint"]
+)
+def test_the_generator_beside_a_discriminator_says_how_many_classes_it_has(tmp_path: Path, names: str) -> None:
+    file, generator = tmp_path / names.format("discriminator"), tmp_path / names.format("generator")
+    out = tmp_path / "d.hdf5"
+    command = ["export", str(file), "--discriminator", "-o", str(out)]
+    file.write_bytes(to_safetensors(Discriminator(3)))
+    alone = acgan(*command)
+    assert alone.returncode == 2
+    assert "has 3 classes, or half as many with two outputs for each. Its generator's file says which" in alone.stderr
+    assert str(generator) in alone.stderr
+    generator.write_bytes(to_safetensors(Generator(12, 3)))
+    exported = acgan(*command)
+    assert exported.returncode == 0, exported.stderr
+    assert load_discriminator(out).auxiliary.out_features == 3
+    out.unlink()
+    generator.write_bytes(to_safetensors(Generator(12, 5)))
+    file.write_bytes(to_safetensors(Discriminator(10)))  # an ADC-GAN's of 5 classes, not one of digits
+    refused = acgan(*command)
+    assert refused.returncode == 2
+    assert "has 10 classes, that of the original script 5" in refused.stderr
+    assert not out.exists()
+
+
 def test_a_discriminator_unknown_to_the_original_script_is_not_exported_for_it(tmp_path: Path) -> None:
     (tmp_path / "sharp.safetensors").write_bytes(to_safetensors(Discriminator(20)))
     result = acgan("export", str(tmp_path / "sharp.safetensors"), "--discriminator", "-o", str(tmp_path / "d.hdf5"))
