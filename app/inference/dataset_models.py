@@ -10,7 +10,7 @@ from cachetools import LRUCache
 from app.inference.model_manager import ROLES, LoadedModel, ModelManager
 from models.data.reference import Reference
 from models.networks.weights import InvalidWeights
-from models.registry.pointer import Newest
+from models.registry.pointer import Revision
 from models.registry.serving_policy import best_of
 from models.registry.store import CheckpointDamaged, CheckpointId, CheckpointNotFound, Manifest
 
@@ -19,10 +19,10 @@ MOST_TRIED = 2  # older checkpoints in place of a damaged one
 
 
 class Selected(NamedTuple):
-    """The best or newest checkpoint of a data set, and the newest one at the time of the selection."""
+    """The best or newest checkpoint of a data set, and what was published at the time of the selection."""
 
     checkpoint: CheckpointId
-    newest: Newest | None
+    revision: Revision
 
 
 class DatasetModels:
@@ -83,19 +83,19 @@ class DatasetModels:
         return await anyio.to_thread.run_sync(self._look, wanted, role)
 
     def _look(self, wanted: Reference, role: str) -> CheckpointId:
-        """Read the manifests, if a newer checkpoint was published, or the selected one deleted. Raises OSError."""
+        """Read the manifests, if a checkpoint was published, or the selected one deleted. Raises OSError."""
         store = self.models.store
-        newest = store.find_latest().datasets.get(wanted.name)
+        revision = store.find_latest().revision_of(wanted.name)
         known = self._selected.get((wanted, role))
-        if known and known.newest == newest and store.stands(known.checkpoint):
+        if known and known.revision == revision and store.stands(known.checkpoint):
             return known.checkpoint
         manifests = [each for each in self._servable() if wanted.means(each.config.dataset)]
         if not manifests:
             raise CheckpointNotFound(self._nothing_of(wanted))
         best = best_of(manifests, wanted.name) if role == "best" else None
         found = best or manifests[-1].checkpoint
-        if newest is not None:
-            self._selected[wanted, role] = Selected(found, newest)
+        if revision.newest is not None:
+            self._selected[wanted, role] = Selected(found, revision)
         return found
 
     def _servable(self) -> Iterator[Manifest]:

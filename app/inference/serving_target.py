@@ -12,7 +12,7 @@ from models.bounded_reading import FileInvalid
 from models.data.catalog import DEFAULT, DIGITS
 from models.errors import Conflict
 from models.registry.evaluations import listed_evaluations
-from models.registry.pointer import Latest, Newest
+from models.registry.pointer import Latest, Newest, Revision
 from models.registry.serving_policy import CHOICE, ServingPolicy, best, drawn_dataset, pinned, read_choice
 from models.registry.storage.reading import Unreadable
 from models.registry.store import CheckpointId, Manifest
@@ -49,7 +49,7 @@ class TargetFinder:
         self.best: CheckpointId | None = None
         self.dataset = DEFAULT  # whose digits are drawn
         self.published: Mapping[str, Newest] = {}  # the newest checkpoint of each data set
-        self._followed: tuple[object, ...] = ()  # data set, newest checkpoint and evaluations when `best` was found
+        self._followed: tuple[object, ...] = ()  # data set, publications and evaluations when `best` was found
         self._choice: ServingPolicy | None = None
 
     @property
@@ -68,7 +68,7 @@ class TargetFinder:
         self.read_choice(problems)
         self.published = latest.datasets
         self.dataset = self._dataset(served)
-        self._follow_best(self.published.get(self.dataset), problems)
+        self._follow_best(latest.revision_of(self.dataset), problems)
         return Target(self._wanted(latest, served, problems), problems)
 
     def read_choice(self, problems: list[str]) -> ServingPolicy:
@@ -92,7 +92,7 @@ class TargetFinder:
         is_lost = served is not None and served.checkpoint != self.first and served.dataset_name == DEFAULT
         return DEFAULT if is_lost and self.choice.dataset is None else dataset
 
-    def _follow_best(self, newest: Newest | None, problems: list[str]) -> None:
+    def _follow_best(self, revision: Revision, problems: list[str]) -> None:
         gone = self.best is not None and not self.store.stands(self.best)
         by = self.choice.by
         try:
@@ -100,7 +100,7 @@ class TargetFinder:
         except (FileInvalid, Unreadable) as error:
             problems.append(f"the best checkpoint stays the same: {error}")
             return
-        following = self.dataset, newest, by, tuple(evaluations)
+        following = self.dataset, revision, by, tuple(evaluations)
         if gone or self._followed != following:
             self.best, self._followed = best(self.store, self.dataset, by), following
 

@@ -58,6 +58,16 @@ class Newest(NamedTuple):
         )
 
 
+class Revision(NamedTuple):
+    """What a selection among the checkpoints of one data set depends on.
+
+    The number changes with every publication. The newest checkpoint also changes if it is deleted.
+    """
+
+    number: int | None
+    newest: Newest | None
+
+
 class Latest(NamedTuple):
     """The newest checkpoints that may be served, the counter, and the fault of the pointer, if any."""
 
@@ -68,6 +78,13 @@ class Latest(NamedTuple):
     published_at: datetime | None = None
     foreign: bool = False  # another version wrote the pointer: it is not replaced
     datasets: Mapping[str, Newest] = {}  # by name
+
+    def revision_of(self, dataset: str) -> Revision:
+        """Return what a selection among the checkpoints of a data set depends on.
+
+        A run that was claimed earlier than another, or was resumed, publishes without moving the newest checkpoint.
+        """
+        return Revision(self.number, self.datasets.get(dataset))
 
     def pointer(self, number: int | None) -> Pointer:
         """Return the pointer to the same checkpoints, with this counter."""

@@ -248,6 +248,29 @@ def test_both_data_sets_follow_their_own_publications(settings: AppSettings, sto
         assert drawn_by(client, "/digits/7") == f"{NEW}-e001"
 
 
+def test_a_version_follows_its_own_publications_while_a_newer_one_is_trained(
+    settings: AppSettings, store: CheckpointStore
+) -> None:
+    newest, best = "/images/letters@1/8", "/images/letters@1/8?checkpoint=best"
+    with local_client(create_app(settings)) as client:
+        assert (drawn_by(client, newest), drawn_by(client, best)) == (f"{FIRST}-e003", f"{FIRST}-e002")
+        publish_own(store, FIRST, "letters@1", CLASSES, 4, {"frechet_distance": 0.5})
+        publish_own(store, FIRST, "letters@1", CLASSES, 5, {"frechet_distance": 0.7})
+        assert (drawn_by(client, newest), drawn_by(client, best)) == (f"{FIRST}-e005", f"{FIRST}-e004")
+        assert drawn_by(client, "/images/letters/8") == f"{SECOND}-e001"
+
+
+def test_the_best_follows_a_deletion_that_makes_another_version_the_newest(
+    settings: AppSettings, store: CheckpointStore
+) -> None:
+    """The best of a name is that of the version of its newest checkpoint, also if the best so far still exists."""
+    publish_own(store, THIRD, "letters@1", CLASSES, 1)
+    with local_client(create_app(settings)) as client:
+        assert drawn_by(client, "/images/letters/8?checkpoint=best") == f"{FIRST}-e002"
+        assert client.delete(f"/checkpoints/{THIRD}-e001").status_code == 204
+        assert drawn_by(client, "/images/letters/8?checkpoint=best") == f"{SECOND}-e001"
+
+
 def test_retention_keeps_the_newest_and_the_best_of_both(settings: AppSettings) -> None:
     store = publish_two(CheckpointStore(settings.store_dir))
     for epoch, distance in ((1, 2.0), (2, 1.0), (3, 3.0)):

@@ -22,8 +22,8 @@ from tests.models.registry.test_store import NEW, OLD, manifest
 from tests.support.api_clients import local_client
 
 
-def judged(store: CheckpointStore, epoch: int, figure: float) -> str:
-    made = manifest(NEW, epoch, age_seconds=3600).model_copy(update={"metrics": {FIGURE: figure}})
+def judged(store: CheckpointStore, epoch: int, figure: float, job: str = NEW) -> str:
+    made = manifest(job, epoch, age_seconds=3600).model_copy(update={"metrics": {FIGURE: figure}})
     return store.publish(made, {GENERATOR: to_bytes(Generator())}).id
 
 
@@ -66,6 +66,16 @@ def test_the_best_checkpoint_is_served_by_the_policy_best(client: TestClient, st
     newest = publish(store, NEW, 5, seed=1)
     until(lambda: served(client) == newest)
     assert client.get("/digits/3?checkpoint=best").headers["X-Checkpoint"] == better
+
+
+def test_the_best_checkpoint_may_be_of_an_older_run_that_publishes_later(
+    client: TestClient, store: CheckpointStore
+) -> None:
+    good = judged(store, 2, figure=3.0)
+    assert client.put("/serving", json={"policy": "best"}).json()["serving"] == good
+    better = judged(store, 2, figure=2.0, job=OLD)
+    until(lambda: served(client) == better)
+    assert str(store.latest("mnist")) == good
 
 
 @pytest.mark.parametrize(
