@@ -1,7 +1,8 @@
 """Deletes jobs, checkpoints, generated data sets and training data, unless they are in use.
 
-All processes that use the same store see a deletion at once. A request that reads a deleted checkpoint at that moment
-gets 404 or 503, because every file is checked against its manifest.
+All processes that use the same store see a deletion at once; one that has the checkpoint's generator in memory drops it
+within a second. A request that reads a deleted checkpoint at that moment gets 404 or 503, because every file is checked
+against its manifest.
 """
 
 import logging

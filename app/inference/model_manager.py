@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import NamedTuple
 
@@ -171,6 +171,7 @@ class ModelManager:
             model = self._first_good(self._candidates(wanted) if is_start else [wanted], problems)
             if model is not None and not (served and model.manifest.checkpoint == served.checkpoint):
                 self._serve(model)
+        self._drop_deleted()
         self._report("; ".join(problems + self.budget.problems()) or None)
 
     def _serve(self, model: LoadedModel) -> None:
@@ -296,6 +297,15 @@ class ModelManager:
         with self._lock:
             for checkpoint in [each for each in self._others if each.job == job and epoch in (None, each.epoch)]:
                 del self._others[checkpoint]
+
+    def _drop_deleted(self) -> None:
+        """Drop the generators of checkpoints that were deleted, also by other processes. Raises Unreachable."""
+        with self._lock:
+            kept = list(self._others)
+        for checkpoint in kept:
+            with suppress(Unreadable):  # whether it was deleted is unknown
+                if not self.store_of(checkpoint).stands(checkpoint):
+                    self.forget(checkpoint.job, checkpoint.epoch)
 
     def check_store(self) -> None:
         """Raises StoreReplaced if the store is missing, or another one than before, and OSError."""

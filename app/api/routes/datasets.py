@@ -83,7 +83,8 @@ async def order_dataset(
         return await ordered(known, services, response)
     check_webhook(wanted.webhook, services.webhook_hosts)
     await services.jobs.ping()
-    model = await services.inference.models.find(wanted.checkpoint)
+    named = await services.inference.files.find(wanted.checkpoint)  # a generator in memory may have been deleted
+    model = await services.inference.models.find(named.id)
     dataset = wanted.order(model.id)
     check_size(dataset, len(model.manifest.class_names))
     if dataset.verify is not None:

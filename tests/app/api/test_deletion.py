@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 
 import pytest
 from starlette.testclient import TestClient
@@ -9,8 +10,11 @@ from starlette.testclient import TestClient
 from app.main import create_app
 from app.settings import AppSettings
 from models.config import TrainingConfig
+from models.registry.removal import delete_run
+from models.registry.retention import UNKNOWN, delete_epoch
 from models.registry.store import CheckpointId, CheckpointStore
 from models.synthesis.order import DatasetOrder
+from tests.app.api.test_digits import until
 from tests.app.conftest import publish
 from tests.models.registry.test_store import NEW, OLD
 from tests.support.api_clients import local_client
@@ -23,6 +27,36 @@ def test_a_checkpoint_that_is_not_in_use_is_deleted(client: TestClient, store: C
     assert not store.folder(CheckpointId(OLD, 1)).exists()
     assert client.delete(f"/checkpoints/{OLD}-e001").status_code == 404
     assert client.get(f"/digits/3?checkpoint={OLD}-e001").status_code == 404
+
+
+def delete_by_another_api(settings: AppSettings, store: CheckpointStore) -> None:
+    with local_client(create_app(settings)) as other:
+        assert other.delete(f"/checkpoints/{OLD}-e001").status_code == 204
+
+
+def delete_for_the_storage_limit(settings: AppSettings, store: CheckpointStore) -> None:
+    assert delete_epoch(store, CheckpointId(OLD, 1), UNKNOWN)
+
+
+def delete_its_run(settings: AppSettings, store: CheckpointStore) -> None:
+    assert delete_run(store, OLD) == 1
+
+
+@pytest.mark.parametrize("delete", [delete_by_another_api, delete_for_the_storage_limit, delete_its_run])
+def test_a_generator_in_memory_is_dropped_if_another_process_deletes_its_checkpoint(
+    client: TestClient,
+    settings: AppSettings,
+    store: CheckpointStore,
+    delete: Callable[[AppSettings, CheckpointStore], None],
+) -> None:
+    query = f"checkpoint={OLD}-e001"
+    paths = [f"/digits/3?{query}", f"/images/mnist/3?{query}", f"/numbers/42?{query}"]
+    assert {client.get(path).status_code for path in paths} == {200}
+    delete(settings, store)
+    order = {"checkpoint": f"{OLD}-e001", "per_class": 1, "test_per_class": 1}
+    assert client.post("/datasets", json=order).status_code == 404  # at once: a worker could not draw it
+    until(lambda: {client.get(path).status_code for path in paths} == {404})
+    assert client.get("/readyz").json()["trouble"] is None
 
 
 def test_the_served_the_pinned_and_the_newest_checkpoint_are_kept(client: TestClient, store: CheckpointStore) -> None:
