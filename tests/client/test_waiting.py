@@ -24,12 +24,14 @@ from acgan_client import (
 from acgan_client.problems import PROBLEMS
 from app.settings import AppSettings
 from models.registry.store import CheckpointStore
+from tests.app.api.test_event_stream import claim
 from tests.client.test_client import work
 from tests.models.registry.test_store import NEW, OLD
 from tests.support.hostile_server import JOB_ID, as_json, hostile, http, job
 from tests.support.serving import serving
 from worker.jobs import model
-from worker.jobs.consumer import JobConsumer
+from worker.jobs.consumer import LOST, JobConsumer
+from worker.jobs.keys import LEASES
 
 
 @pytest.fixture
@@ -95,6 +97,28 @@ def test_wait_reports_a_service_that_stays_away(settings: AppSettings) -> None:
         accepted = client.train()
     with client, pytest.raises(Unreachable, match="nothing answers"):
         client.wait(accepted)
+
+
+# ----------------------------------------------------------------------------
+# Following.
+
+
+def test_followers_learn_why_a_job_waits_again(service: Client, consumer: JobConsumer) -> None:
+    """Its worker was lost. The reason comes with the new status, and is over when the job ends."""
+    consumer.seen("cpu", 3600)
+    accepted, seen = service.train(epochs=2), list[tuple[str, str, str | None]]()
+    for change in service.follow(accepted):
+        seen.append((change.kind, change.job.status.value, change.job.trouble))
+        if len(seen) == 1:
+            consumer.renew(claim(consumer), 30)
+            consumer.redis.zadd(LEASES, {accepted.id: 1.0})
+            assert consumer.reconcile(10) == [(accepted.id, "queued")]
+            assert service.job(accepted).trouble == LOST
+        elif seen[-1][:2] == ("status", "queued"):
+            service.cancel(accepted)
+    again = [("status", "queued", None), ("trouble", "queued", LOST), ("trouble", "queued", None)]
+    ended = [("status", "cancelled", None), ("job", "cancelled", None)]
+    assert seen == [("job", "queued", None), ("status", "running", None), *again, *ended]
 
 
 # ----------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Waiting and running jobs in a real Redis: workers are lost, callers cancel, resume and reorder."""
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,8 +12,9 @@ from models.config import TrainingConfig
 from tests.conftest import RunningRedis
 from tests.worker.conftest import Ask, accept
 from worker.jobs.client import IdempotencyConflict, InvalidTransition, JobClient, JobNotFound, Order
-from worker.jobs.consumer import Claim, JobConsumer, LeaseLost
-from worker.jobs.model import JobStatus
+from worker.jobs.consumer import LOSSES, LOST, Claim, JobConsumer, LeaseLost
+from worker.jobs.keys import EVENTS, job_key
+from worker.jobs.model import ENDED, JobStatus
 from worker.jobs.redis_client import UnsafeRedisConfig
 
 # ----------------------------------------------------------------------------
@@ -150,6 +152,56 @@ def test_a_cancelling_job_ends_although_its_worker_is_lost(ask: Ask[Any], consum
     ask(lambda jobs: jobs.cancel(job_id))
     expire_leases(consumer)
     assert consumer.reconcile(10) == [(job_id, "cancelled")]
+
+
+def lose(consumer: JobConsumer) -> None:
+    expire_leases(consumer)
+    assert consumer.reconcile(10) != []
+
+
+def lost_and_queued_again(ask: Ask[Any], consumer: JobConsumer, job_id: str) -> None:
+    take(consumer)
+    lose(consumer)
+    assert consumer.redis.hget(job_key(job_id), "trouble") == LOST
+
+
+def waiting_for_the_store(ask: Ask[Any], consumer: JobConsumer, job_id: str) -> None:
+    consumer.tell_waiting(["any"], "it does not answer")
+
+
+def cancelled_with_a_full_disk(ask: Ask[Any], consumer: JobConsumer, job_id: str) -> None:
+    consumer.set_trouble(take(consumer), "the disk is full")
+    assert ask(lambda jobs: jobs.cancel(job_id)).trouble == "the disk is full"  # the worker has not stopped yet
+    lose(consumer)
+
+
+def lost_for_the_last_time_with_a_full_disk(ask: Ask[Any], consumer: JobConsumer, job_id: str) -> None:
+    consumer.set_trouble(take(consumer), "the disk is full")
+    consumer.redis.hset(job_key(job_id), "lost", LOSSES)
+    lose(consumer)
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        lost_and_queued_again,
+        waiting_for_the_store,
+        cancelled_with_a_full_disk,
+        lost_for_the_last_time_with_a_full_disk,
+    ],
+)
+def test_a_job_that_ends_no_longer_has_the_trouble_that_delayed_it(
+    ask: Ask[Any], consumer: JobConsumer, what: Callable[[Ask[Any], JobConsumer, str], None]
+) -> None:
+    job_id = accept(ask).id
+    what(ask, consumer, job_id)
+    if ask(lambda jobs: jobs.get(job_id)).status == JobStatus.QUEUED:
+        ask(lambda jobs: jobs.cancel(job_id))
+    job = ask(lambda jobs: jobs.get(job_id))
+    assert (job.status in ENDED, job.trouble) == (True, None)
+    client: Any = consumer.redis
+    last = [(event["kind"], event["data"]) for _, event in client.xrange(EVENTS)][-2:]
+    assert last == [("trouble", ""), ("status", job.status)]  # streams end with the status
 
 
 def test_jobs_that_ended_otherwise_are_neither_cancelled_nor_resumed(ask: Ask[Any], consumer: JobConsumer) -> None:

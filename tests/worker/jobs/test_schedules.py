@@ -29,15 +29,16 @@ from tests.support import records
 from worker.jobs import scripts
 from worker.jobs.client import Order
 from worker.jobs.consumer import Claim, JobConsumer, LeaseLost
-from worker.jobs.keys import DELAYED, LEASES, QUEUE, index_key, job_key
+from worker.jobs.keys import DELAYED, EVENTS, LEASES, QUEUE, index_key, job_key
 from worker.jobs.listing import accepted_after
-from worker.jobs.model import ENDED, EpochRecord, JobKind, JobStatus
+from worker.jobs.model import ENDED, RUNS_ON, EpochRecord, JobKind, JobStatus
 
 SCHEDULES = int(os.environ.get("SCHEDULES", "200"))
 JOB_IDS = ["20260101-000000-000001", "20260101-000000-000002"]
 WORKERS = st.sampled_from(["one", "two", "three"])
 JOB = st.sampled_from(JOB_IDS)
 MEMORY = Path("/dev/shm") if Path("/dev/shm").is_dir() else None  # noqa: S108
+DAMAGED = "a checkpoint is damaged"  # a trouble of results, which stays
 FILES = {"generator.safetensors": b"g"}
 
 
@@ -108,7 +109,17 @@ class Schedule(RuleBasedStateMachine):
     @rule(data=st.data(), status=st.sampled_from([*ENDED, JobStatus.QUEUED]))
     def finish(self, data: st.DataObject, status: JobStatus) -> None:
         with suppress(LeaseLost):
-            self.consumer.finish(self.held(data), status)
+            self.consumer.finish(self.held(data), status, trouble=DAMAGED if status in ENDED else "")
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data(), trouble=st.sampled_from(["the disk is full", ""]))
+    def have_trouble(self, data: st.DataObject, trouble: str) -> None:
+        with suppress(LeaseLost):
+            self.consumer.set_trouble(self.held(data), trouble)
+
+    @rule(trouble=st.sampled_from(["it is away", ""]))
+    def tell_waiting(self, trouble: str) -> None:
+        self.consumer.tell_waiting(RUNS_ON, trouble)
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data())
@@ -195,6 +206,19 @@ class Schedule(RuleBasedStateMachine):
             status = JobStatus(self.redis.hget(job_key(job_id), "status"))
             assert [named for named, ids in listed.items() if job_id in ids] == [status]
         assert set(self.redis.zrange(index_key(JobKind.TRAINING), 0, -1)) == set(JOB_IDS)
+
+    @invariant()
+    def followers_know_the_trouble_and_an_ended_job_has_only_that_of_its_results(self) -> None:
+        """A follower drops the trouble when the status changes, and reads the record of a job that has ended."""
+        if not hasattr(self, "redis"):
+            return
+        followed: dict[str, str] = {}
+        for _, event in self.redis.xrange(EVENTS):
+            if event["kind"] == "trouble" or (event["kind"] == "status" and event["data"] != JobStatus.CANCELLING):
+                followed[event["job"]] = event["data"] if event["kind"] == "trouble" else ""
+        for job_id in JOB_IDS:
+            status, trouble = self.redis.hmget(job_key(job_id), "status", "trouble")
+            assert (trouble or "") in ((DAMAGED, "") if status in ENDED else (followed[job_id],)), (status, trouble)
 
     @invariant()
     def latest_only_moves_forwards(self) -> None:

@@ -24,7 +24,6 @@ local fence = redis.call('GET', FENCE)
 redis.call('HSET', record(id), 'fence', fence, 'claim', name, 'worker', ARGV[5], 'parent', ARGV[6], 'lease', ARGV[4])
 redis.call('HSETNX', record(id), 'started_at', now)
 if redis.call('HINCRBY', record(id), 'attempts', 1) == 1 then redis.call('HSET', record(id), 'seconds_running', 0) end
-if redis.call('HDEL', record(id), 'trouble') == 1 then add_event(id, 'trouble', '') end
 redis.call('HDEL', record(id), 'ended_at', 'error', 'seen_at')
 redis.call('ZADD', LEASES, now + ARGV[4], id)
 become(id, STATUS.RUNNING)

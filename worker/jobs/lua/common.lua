@@ -51,15 +51,31 @@ local function count_time(id, before, status, at)
     redis.call('HDEL', record(id), 'running_since')
   end
 end
--- Set a status, at the time `at` or now. Only this function does, so that it keeps the lists by status right, notifies
--- followers, and announces an end in the same step.
-local function become(id, status, at)
+-- Replace the trouble of a job, as its status changes: `trouble` or ''. What was wrong in the earlier state is over,
+-- except that a job that is being cancelled is still run by the same worker. Returns the event to add; nil if nothing
+-- changes.
+local function replace_trouble(id, status, trouble)
+  if trouble ~= '' then
+    redis.call('HSET', record(id), 'trouble', trouble)
+    return trouble
+  end
+  local known = redis.call('HGET', record(id), 'trouble')
+  if not known or status == STATUS.CANCELLING then return nil end
+  redis.call('HDEL', record(id), 'trouble')
+  return known ~= '' and '' or nil
+end
+-- Set a status, at the time `at` or now, and the trouble of the job in it, if there is any. Only this function sets a
+-- status, so that it keeps the lists by status right, notifies followers, and announces an end in the same step.
+local function become(id, status, at, trouble)
   local place, before = redis.call('ZSCORE', JOBS, id), redis.call('HGET', record(id), 'status')
   count_time(id, before, status, at or now)
   if before then redis.call('ZREM', list_of_status(id, before), id) end
   redis.call('HSET', record(id), 'status', status)
   if place then redis.call('ZADD', list_of_status(id, status), place, id) end
+  local told = replace_trouble(id, status, trouble or '')
+  if told and ENDED[status] then add_event(id, 'trouble', told) end -- streams end with such a status
   add_event(id, 'status', status)
+  if told and not ENDED[status] then add_event(id, 'trouble', told) end -- followers drop a trouble at a status
   if ENDED[status] then
     redis.call('DEL', record(id) .. LIVE_SUFFIX, record(id) .. SAMPLE_SUFFIX)
     announce(id, status)

@@ -7,13 +7,9 @@ local id, status = ARGV[1], ARGV[3]
 local legal = false
 for i = 6, #ARGV do legal = legal or held == ARGV[i] end
 if not legal then return false end
-redis.call('HDEL', record(id), 'lost', 'trouble', 'seen_at')
+redis.call('HDEL', record(id), 'lost', 'seen_at')
 redis.call('ZREM', LEASES, id)
 if ARGV[4] ~= '' then redis.call('HSET', record(id), 'error', ARGV[4]) end
-if ARGV[5] ~= '' then
-  redis.call('HSET', record(id), 'trouble', ARGV[5])
-  add_event(id, 'trouble', ARGV[5])
-end
 if status == STATUS.QUEUED then go_to_front(id) else redis.call('HSET', record(id), 'ended_at', now) end
-become(id, status)
+become(id, status, now, ARGV[5])
 return status

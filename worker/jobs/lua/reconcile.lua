@@ -18,7 +18,7 @@ each_beyond(DELAYED, ARGV[3] + 1, function(id) redis.call('ZADD', DELAYED, now, 
 for _, id in ipairs(redis.call('ZRANGE', LEASES, '-inf', '(' .. now, 'BYSCORE', 'LIMIT', 0, 100)) do
   redis.call('ZREM', LEASES, id)
   local job = redis.call('HMGET', record(id), 'status', 'lost', 'saved', 'saved_when_lost', 'seen_at')
-  local status = false
+  local status, trouble = false, ''
   if job[1] == STATUS.CANCELLING then
     status = STATUS.CANCELLED
   elseif job[1] == STATUS.RUNNING then
@@ -38,15 +38,12 @@ for _, id in ipairs(redis.call('ZRANGE', LEASES, '-inf', '(' .. now, 'BYSCORE', 
       else
         go_to_front(id)
       end
-      if job[5] then
-        redis.call('HSET', record(id), 'trouble', ARGV[6])
-        add_event(id, 'trouble', ARGV[6])
-      end
+      if job[5] then trouble = ARGV[6] end
     end
   end
   if status then
     if status ~= STATUS.QUEUED then redis.call('HSET', record(id), 'ended_at', now) end
-    become(id, status, job[5] or '0') -- after it was last seen, the worker did not run it
+    become(id, status, job[5] or '0', trouble) -- after it was last seen, the worker did not run it
     table.insert(changed, id)
     table.insert(changed, status)
   end

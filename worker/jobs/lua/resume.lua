@@ -8,7 +8,7 @@ if status == STATUS.FAILED or status == STATUS.CANCELLED then
   local caller = redis.call('HGET', record(id), 'caller')
   if ARGV[3] == '1' and caller and exceeds_share(caller, tonumber(ARGV[2])) then return 'share' end
   status = STATUS.QUEUED
-  redis.call('HDEL', record(id), 'ended_at', 'error', 'lost', 'trouble')
+  redis.call('HDEL', record(id), 'ended_at', 'error', 'lost')
   if (ARGV[4] or '') ~= '' then redis.call('HSETNX', record(id), 'traceparent', ARGV[4]) end
   become(id, status)
   line_up(id)
