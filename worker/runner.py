@@ -121,7 +121,8 @@ def lowest_fence(store: CheckpointStore) -> int:
 
 def job_log_context(claim: Claim) -> AbstractContextManager[None]:
     """Add the job, its epoch and its fence token to every line that is logged in the `with` block."""
-    return bound_contextvars(job=claim.job.id, epoch=len(claim.job.epochs) + 1, fence=claim.fence)
+    epoch = claim.job.epochs[-1].epoch + 1 if claim.job.epochs else 1
+    return bound_contextvars(job=claim.job.id, epoch=epoch, fence=claim.fence)
 
 
 def execute(context: JobContext) -> tuple[JobStatus, str]:

@@ -4,7 +4,7 @@
     acgan:jobs:{kind}        sorted set: job ids of one kind: `runs` (kind `training`), `datasets`, or
                              `imports` (kind `training_data`)
     acgan:jobs:{kind}:{st..} sorted set: job ids of one kind and status
-    acgan:jobs:{kind}:by_... sorted sets: job ids of one kind, by name, number of finished epochs, and lowest Frechet
+    acgan:jobs:{kind}:by_... sorted sets: job ids of one kind, by name, number of the last epoch, and lowest Frechet
                              distance (`rank` in lua/)
     acgan:lines              hash: job id -> its name and tags, case-folded, for searches. Jobs that a search did not
                              index yet are in neither

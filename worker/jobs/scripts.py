@@ -66,6 +66,7 @@ LABEL = script("label", "ranks")
 LIST = script("list", "ranks")
 ADD_RANKS = script("add_ranks", "ranks")
 READ_LIVE = script("read_live")
+LAST_EPOCHS = script("last_epochs")
 
 # Scripts with which a worker claims a job, renews its lease, writes its record and ends it.
 NEXT = script("next")

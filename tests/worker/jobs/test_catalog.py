@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 import pytest
+from structlog.contextvars import get_contextvars
 
 from models.config import TrainingConfig
 from models.records import Progress
@@ -14,7 +15,9 @@ from worker.jobs.consumer import Claim, JobConsumer
 from worker.jobs.keys import JOBS, LINES, WORKERS, job_key, order_key
 from worker.jobs.lists import catalog
 from worker.jobs.lists.catalog import JobCatalog, Labels, Selection
+from worker.jobs.lists.estimates import read_known
 from worker.jobs.model import Job, JobKind, JobStatus, QueuePlace
+from worker.runner import job_log_context
 
 
 def select(ask: Ask[Any], limit: int = 100, **selection: Any) -> list[str | None]:
@@ -251,6 +254,24 @@ def test_a_list_may_have_only_the_last_epoch_of_each_job(ask: Ask[Any], consumer
     ]
     assert short.jobs[1].epochs[0].epoch == 12
     consumer.finish(claim, JobStatus.SUCCEEDED)
+
+
+def test_a_record_that_lacks_an_epoch_is_listed_and_ranked_by_its_last_one(
+    ask: Ask[Any], consumer: JobConsumer
+) -> None:
+    """A restarted Redis may have lost epochs whose checkpoints cannot be read. The run resumes without them."""
+    for name in ("1 and 3", "1 and 2"):
+        accept(ask, name=name)
+    gap, whole = finish_epochs(consumer, 1.0), finish_epochs(consumer, 1.0, 1.0)
+    consumer.add_epoch(gap, epoch_record(3))
+    short = page(ask, Selection(9, only_last_epoch=True)).jobs
+    assert [[epoch.epoch for epoch in job.epochs] for job in short] == [[2], [3]]
+    assert select(ask, sort="epochs") == ["1 and 3", "1 and 2"]
+    consumer.finish(whole, JobStatus.SUCCEEDED)
+    (known,) = ask(lambda jobs: read_known(jobs.redis, [gap.job.id]))
+    assert (known.epochs, known.first_epoch is not None) == (3, True)
+    with job_log_context(Claim(ask(lambda jobs: jobs.get(gap.job.id)), gap.fence, {})):
+        assert get_contextvars()["epoch"] == 4
 
 
 # ----------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from worker.jobs.codec import AnyJob, UnreadableJob, decode, present, with_troub
 from worker.jobs.errors import raises_store_unavailable
 from worker.jobs.keys import JOBS, LINES, WORKERS, epochs_key, job_key, order_key
 from worker.jobs.lists.estimates import forecast
+from worker.jobs.lists.last_epochs import read_last_epochs
 from worker.jobs.model import Job, JobKind, JobStatus, QueuePlace
 
 Some = TypeVar("Some", bound=Job | UnreadableJob)
@@ -123,11 +124,8 @@ class JobCatalog:
         return Listed(jobs, last, rank.partition(SEPARATOR)[0])
 
     async def _read_last(self, ids: list[str]) -> list[AnyJob]:
-        """Return jobs with their last epoch only. Epochs are numbered from 1 without gaps."""
-        async with self.jobs.redis.pipeline(transaction=False) as pipeline:
-            for job_id in ids:
-                pipeline.hlen(epochs_key(job_id))
-            numbers = [str(count) for count in await pipeline.execute()]
+        """Return jobs with their last epoch only."""
+        numbers = [str(number) for number in await read_last_epochs(self.jobs.redis, ids)]
         async with self.jobs.redis.pipeline(transaction=True) as pipeline:
             for job_id, number in zip(ids, numbers, strict=True):
                 pipeline.hgetall(job_key(job_id))

@@ -16,6 +16,7 @@ from models.config import TrainingConfig
 from worker.jobs.codec import Hash, kind_name, present
 from worker.jobs.errors import store_errors
 from worker.jobs.keys import DELAYED, LEASES, WORKERS, epochs_key, index_key, job_key, queue_key
+from worker.jobs.lists.last_epochs import read_last_epochs
 from worker.jobs.model import (
     KINDS_OF_WORKERS,
     RUNS_ON,
@@ -39,7 +40,7 @@ class Known(NamedTuple):
     """What an estimate needs of a job."""
 
     fields: Hash
-    epochs: int  # that have finished
+    epochs: int  # number of the last one that has finished, 0 if none has
     first_epoch: str | None  # its record
 
     @property
@@ -95,10 +96,9 @@ async def read_known(client: "redis.asyncio.Redis", ids: Sequence[str]) -> list[
     async with client.pipeline(transaction=False) as pipeline:
         for job_id in ids:
             pipeline.hmget(job_key(job_id), *FIELDS)
-            pipeline.hlen(epochs_key(job_id))
             pipeline.hget(epochs_key(job_id), "1")
         answers: list[Any] = await pipeline.execute() if ids else []
-    records = zip(answers[::3], answers[1::3], answers[2::3], strict=True)
+    records = zip(answers[::2], await read_last_epochs(client, ids), answers[1::2], strict=True)
     return [
         Known({name: value for name, value in zip(FIELDS, values, strict=True) if value}, epochs, first)
         for values, epochs, first in records

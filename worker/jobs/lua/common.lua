@@ -28,12 +28,17 @@ end
 local function message(id, number) -- the id of a message about an end of the job
   return 'msg_' .. id .. '_' .. number
 end
-local function announce(id, status) -- the end of a job, to the address that its order names
-  local url, last = redis.call('HGET', record(id), 'webhook'), 0
-  if not url then return end
+local function last_epoch(id) -- that has finished; earlier ones may be missing
+  local last = 0
   for _, epoch in ipairs(redis.call('HKEYS', epochs(id))) do last = math.max(last, number(epoch)) end
+  return last
+end
+local function announce(id, status) -- the end of a job, to the address that its order names
+  local url = redis.call('HGET', record(id), 'webhook')
+  if not url then return end
   local new = message(id, redis.call('HINCRBY', record(id), 'ends', 1))
-  redis.call('HSET', MESSAGE_PREFIX .. new, 'job', id, 'url', url, 'status', status, 'ended_at', now, 'epoch', last)
+  redis.call('HSET', MESSAGE_PREFIX .. new, 'job', id, 'url', url, 'status', status, 'ended_at', now)
+  redis.call('HSET', MESSAGE_PREFIX .. new, 'epoch', last_epoch(id))
   redis.call('ZADD', OUTBOX, now, new)
 end
 -- Count the time that a worker holds the job, for a change of its status at the time `at`. A record of an earlier

@@ -21,14 +21,13 @@ local function forget_ranks(id)
   redis.call('ZREM', by(id, 'epochs'), id)
   redis.call('ZREM', by(id, 'frechet'), id)
 end
--- Rank a job by its finished epochs, and by the lowest distance of these records of epochs and those ranked before.
+-- Rank a job by its last finished epoch, and by the lowest distance of these records of epochs and those ranked before.
 local function set_ranks(id, results)
   local place, best = number(redis.call('ZSCORE', JOBS, id)) % PLACES, UNJUDGED
   for _, result in ipairs(results) do
     local distance = tonumber(string.match(result, '"frechet_distance": ?([%d.eE+-]+)') or '')
     if distance then best = math.min(best, math.max(0, math.floor(distance * 1000))) end
   end
-  local count = redis.call('HLEN', epochs(id))
-  redis.call('ZADD', by(id, 'epochs'), string.format('%.0f', count * PLACES + place), id)
+  redis.call('ZADD', by(id, 'epochs'), string.format('%.0f', last_epoch(id) * PLACES + place), id)
   redis.call('ZADD', by(id, 'frechet'), 'LT', string.format('%.0f', best * PLACES - place), id)
 end
