@@ -11,6 +11,7 @@ from models.config import WHOLE
 from models.records import Record
 from models.synthesis.layouts.table import LAYOUTS
 from models.synthesis.order import FILES, MANIFEST, DatasetOrder
+from worker.jobs.lists.catalog import Listed
 from worker.jobs.model import Job, JobStatus, RunsOn
 
 if TYPE_CHECKING:
@@ -104,5 +105,5 @@ class DatasetList(BaseModel):
     next: Link | None = Field(description="URL of the next page, with older data sets; null on the last page.")
 
     @classmethod
-    def of(cls, page: list[DatasetView | UnreadableJobView], more: bool, query: JobsQuery) -> "DatasetList":
-        return cls(datasets=page, next=query.page_after("/datasets", page[-1].id) if more else None)
+    def of(cls, datasets: list[DatasetView | UnreadableJobView], page: Listed, query: JobsQuery) -> "DatasetList":
+        return cls(datasets=datasets, next=query.page_after("/datasets", page))

@@ -10,6 +10,7 @@ from app.schemas.links import Link
 from models.config import WHOLE
 from models.evaluation.evaluation_records import Effort, Evaluation, EvaluationOrder
 from models.records import Record
+from worker.jobs.lists.catalog import Listed
 from worker.jobs.model import Job, JobStatus, RunsOn
 
 
@@ -95,6 +96,6 @@ class EvaluationList(BaseModel):
 
     @classmethod
     def of(
-        cls, page: list[EvaluationView | UnreadableJobView], more: bool, query: EvaluationsQuery
+        cls, evaluations: list[EvaluationView | UnreadableJobView], page: Listed, query: EvaluationsQuery
     ) -> "EvaluationList":
-        return cls(evaluations=page, next=query.page_after("/evaluations", page[-1].id) if more else None)
+        return cls(evaluations=evaluations, next=query.page_after("/evaluations", page))

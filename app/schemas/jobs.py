@@ -14,7 +14,7 @@ from models.data.reference import name_of
 from models.records import Record
 from worker.jobs.client import JobNotFound
 from worker.jobs.codec import AnyJob, UnreadableJob
-from worker.jobs.lists.catalog import Labels, Selection, Sort
+from worker.jobs.lists.catalog import Labels, Listed, Selection, Sort
 from worker.jobs.model import EpochRecord, Job, JobKind, JobStatus, RunsOn
 from worker.webhook_url import LONGEST, read_webhook_url
 
@@ -139,10 +139,8 @@ class JobList(BaseModel):
     next: Link | None = Field(description="URL of the next page; null on the last page.")
 
     @classmethod
-    def of(cls, page: Sequence[AnyJob], query: "AnyJobsQuery", last: str | None, at: str | None) -> "JobList":
-        """List the jobs of a page. If there are more, `last` is the id of its last job, and `at` its position."""
-        following = None if last is None else query.following(last, at)
-        return cls(jobs=[view_of(query.shorten(job)) for job in page], next=following)
+    def of(cls, jobs: Sequence[AnyJob], page: Listed, query: "AnyJobsQuery") -> "JobList":
+        return cls(jobs=[view_of(query.shorten(job)) for job in jobs], next=query.page_after("/jobs", page))
 
 
 class JobHistory(Record):
@@ -165,6 +163,9 @@ class JobsQuery(BaseModel):
     before: Annotated[str, Field(max_length=100)] | None = Field(
         None, description="List only jobs accepted before this one, the last job of the previous page."
     )
+    at: Annotated[str, Field(max_length=400, json_schema_extra={"pattern": CLEAN})] | None = Field(
+        None, description="Position of `before` when the previous page was made; `next` contains it."
+    )
     epochs: Literal["all", "last"] = Field(
         "all", description="All epochs of each run, or only the last one. With all, a list of long runs has megabytes."
     )
@@ -172,11 +173,27 @@ class JobsQuery(BaseModel):
     def shorten(self, job: AnyJob) -> AnyJob:
         return job.model_copy(update={"epochs": job.epochs[-1:]}) if self.epochs == "last" else job
 
-    def page_after(self, path: str, last: str, **position: str) -> str:
-        """Return the address of the next page: the same query, after the job `last`."""
+    def selection(self, kind: JobKind, sort: Sort = "newest") -> Selection:
+        """Raises JobNotFound if no list with this order has the position `at`."""
+        is_number = self.at is None or sort == "name" or re.fullmatch(r"-?[0-9]{1,19}", self.at)
+        if not is_number or (self.at is not None and self.before is None):
+            raise JobNotFound(
+                "this list has no such position: `at` should be as `next` of the previous page has it, with the same "
+                "query and `before`"
+            )
+        chosen = self.model_dump(include={"limit", "status", "before", "at"})
+        return Selection(kind=kind, sort=sort, only_last_epoch=self.epochs == "last", **chosen)
+
+    def page_after(self, path: str, page: Listed) -> str | None:
+        """Return the address of the next page: the same query, after the last job. None after the last page.
+
+        It has the position of that job, which may be deleted or change before the next page is requested.
+        """
+        if page.last is None:
+            return None
         given = self.model_dump(mode="json", exclude_defaults=True, exclude={"limit", "before", "at"})
         named = {name: str(value).lower() if isinstance(value, bool) else value for name, value in given.items()}
-        return f"{path}?" + urlencode({"limit": self.limit, **named, "before": last, **position})
+        return f"{path}?" + urlencode({"limit": self.limit, **named, "before": page.last, "at": page.at})
 
 
 class AnyJobsQuery(JobsQuery):
@@ -200,25 +217,12 @@ class AnyJobsQuery(JobsQuery):
         "", description="List only jobs with this tag."
     )
     archived: bool | None = Field(None, description="List only archived jobs, or only those that are not.")
-    at: Annotated[str, Field(max_length=400, json_schema_extra={"pattern": CLEAN})] | None = Field(
-        None, description="Position of `before` when the previous page was made; `next` contains it."
-    )
 
     @property
-    def selection(self) -> Selection:
+    def selected(self) -> Selection:
         """Raises JobNotFound if no list with this order has the position `at`."""
-        is_number = self.at is None or self.sort == "name" or re.fullmatch(r"-?[0-9]{1,19}", self.at)
-        if not is_number or (self.at is not None and self.before is None):
-            raise JobNotFound(
-                "this list has no such position: `at` should be as `next` of the previous page has it, with the same "
-                "`sort` and `before`"
-            )
-        chosen = self.model_dump(include={"limit", "status", "sort", "search", "tag", "archived", "before", "at"})
-        return Selection(kind=self.kind, only_last_epoch=self.epochs == "last", **chosen)
-
-    def following(self, last: str, at: str | None) -> str:
-        """Return the address of the next page of jobs."""
-        return self.page_after("/jobs", last, **({} if at is None or self.sort == "newest" else {"at": at}))
+        searched = self.model_dump(include={"search", "tag", "archived"})
+        return self.selection(self.kind, self.sort)._replace(**searched)
 
 
 # ----------------------------------------------------------------------------

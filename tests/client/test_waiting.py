@@ -4,7 +4,8 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -153,6 +154,20 @@ def test_each_entry_of_an_iteration_can_be_deleted(service: Client, store: Check
         service.delete_job(dataset.id)
         found.append(dataset.id)
     assert found == orders[::-1]
+
+
+def test_an_iteration_goes_on_although_all_jobs_of_a_page_are_deleted(service: Client, store: CheckpointStore) -> None:
+    lists: list[tuple[Callable[[], Any], Callable[[], Iterator[Any]]]] = [
+        (lambda: service.train(epochs=2), lambda: service.iter_jobs(page_size=2)),
+        (lambda: service.order(per_class=1, test_per_class=1), lambda: service.iter_datasets(page_size=2)),
+        (lambda: service.evaluate(), lambda: service.iter_evaluations(page_size=2)),
+    ]
+    for order, iterate in lists:
+        ids = [service.cancel(order()).id for _ in range(4)]
+        found = [next(entries := iterate()).id]
+        for job_id in ids[2:]:
+            service.delete_job(job_id)
+        assert [*found, *(entry.id for entry in entries)] == ids[::-1]
 
 
 def test_pages_go_on_where_the_last_one_ended_although_jobs_end_in_between(service: Client) -> None:

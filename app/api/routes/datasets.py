@@ -126,9 +126,8 @@ async def list_datasets(services: ServicesDep, query: Annotated[JobsQuery, Query
     """List the generated data sets, newest first."""
     if query.before is not None:
         checked(query.before, DatasetNotFound)
-    found = await services.jobs.newest(query.limit + 1, query.status, query.before, JobKind.DATASET)
-    page = await views(services, found[: query.limit])
-    return DatasetList.of(page, len(found) > query.limit, query)
+    page = await services.catalog.page(query.selection(JobKind.DATASET))
+    return DatasetList.of(await views(services, page.jobs), page, query)
 
 
 @router.get("/datasets/{job_id}")

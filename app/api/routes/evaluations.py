@@ -37,6 +37,7 @@ from models.registry.evaluations import PICTURE, RESULT, read_evaluation, read_e
 from models.registry.store import CheckpointId, CheckpointStore, Manifest
 from worker.jobs.client import JobNotFound, Order
 from worker.jobs.codec import AnyJob, UnreadableJob
+from worker.jobs.lists.catalog import Listed
 from worker.jobs.model import Job, JobKind, JobStatus
 from worker.observability import tracing
 
@@ -105,25 +106,29 @@ async def list_evaluations(services: ServicesDep, query: Annotated[EvaluationsQu
     """List the evaluations, newest first, or those of one checkpoint."""
     if query.before is not None:
         checked(query.before, EvaluationNotFound)
-    found = await newest(services, query)
-    page = await anyio.to_thread.run_sync(partial(views, services.store, found[: query.limit]))
-    return EvaluationList.of(page, len(found) > query.limit, query)
+    try:
+        page = await find_page(services, query)
+    except JobNotFound as error:
+        raise EvaluationNotFound(str(error)) from None
+    found = await anyio.to_thread.run_sync(partial(views, services.store, page.jobs))
+    return EvaluationList.of(found, page, query)
 
 
-async def newest(services: Services, query: EvaluationsQuery) -> list[AnyJob]:
-    """Return the evaluations of a page, and one more if there is one."""
-    found, before = list[AnyJob](), query.before
-    size = query.limit + 1 if query.checkpoint is None else PAGE
-    while len(found) <= query.limit:
-        try:
-            jobs = await services.jobs.newest(size, query.status, before, JobKind.EVALUATION)
-        except JobNotFound:
-            raise EvaluationNotFound(f"there is no evaluation {before}") from None
-        found += [job for job in jobs if query.checkpoint in (None, checkpoint_of(job))]
-        if len(jobs) < size:
+async def find_page(services: Services, query: EvaluationsQuery) -> Listed:
+    """Return a page of evaluations. Raises JobNotFound as JobCatalog.page does."""
+    selection = query.selection(JobKind.EVALUATION)
+    if query.checkpoint is None:
+        return await services.catalog.page(selection)
+    found, looked_at = list[tuple[AnyJob, str]](), selection._replace(limit=PAGE)
+    while True:
+        page = await services.catalog.page(looked_at)
+        found += [(job, page.positions[job.id]) for job in page.jobs if checkpoint_of(job) == query.checkpoint]
+        if len(found) > selection.limit or page.last is None:
             break
-        before = jobs[-1].id
-    return found[: query.limit + 1]
+        looked_at = looked_at._replace(before=page.last, at=page.at)
+    shown = found[: selection.limit]
+    last, at = (shown[-1][0].id, shown[-1][1]) if len(found) > selection.limit else (None, None)
+    return Listed([job for job, _ in shown], last, at, {job.id: position for job, position in shown})
 
 
 def checkpoint_of(job: AnyJob) -> str | None:

@@ -28,11 +28,15 @@ class AsyncEvaluations(AsyncTransport):
         before: str | None = None,
         status: JobStatus | str | None = None,
         checkpoint: CheckpointRef | None = None,
+        at: str | None = None,
         **options: Unpack[Options],
     ) -> EvaluationList:
-        """Return a page of evaluations, newest first, or of those of one checkpoint."""
+        """Return a page of evaluations, newest first, or of those of one checkpoint.
+
+        `at` is the position of `before`, as `next` of a page has it: then that evaluation may be deleted.
+        """
         of = checkpoint and id_of(checkpoint)
-        query = {"limit": limit, "status": status, "before": before, "checkpoint": of, **options}
+        query = {"limit": limit, "status": status, "before": before, "checkpoint": of, "at": at, **options}
         return await self._send(get_record("/evaluations", EvaluationList, query, LIST_LIMIT))
 
     async def iter_evaluations(
@@ -45,7 +49,7 @@ class AsyncEvaluations(AsyncTransport):
         """Yield all evaluations, newest first, or those of one checkpoint."""
         pages = Pages[Evaluation | UnreadableJob]()
         while not pages.ended:
-            page = await self.evaluations(page_size, pages.before, status, checkpoint, **options)
+            page = await self.evaluations(page_size, pages.before, status, checkpoint, pages.at, **options)
             for evaluation in pages.take(page.evaluations, page.next):
                 yield evaluation
 

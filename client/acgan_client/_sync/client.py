@@ -291,10 +291,14 @@ class Client(Labels, TrainingDataCalls, Weights, Evaluations):
         limit: int = 20,
         before: str | None = None,
         status: JobStatus | str | None = None,
+        at: str | None = None,
         **options: Unpack[Options],
     ) -> DatasetList:
-        """Return a page of generated data sets, newest first: those ordered before the data set `before`."""
-        query = {"limit": limit, "status": status, "before": before, **options}
+        """Return a page of generated data sets, newest first: those ordered before the data set `before`.
+
+        `at` is its position, as `next` of a page has it: then the data set may be deleted.
+        """
+        query = {"limit": limit, "status": status, "before": before, "at": at, **options}
         return self._send(get_record("/datasets", DatasetList, query, LIST_LIMIT))
 
     def iter_datasets(
@@ -303,7 +307,7 @@ class Client(Labels, TrainingDataCalls, Weights, Evaluations):
         """Yield all generated data sets, newest first."""
         pages = Pages[Dataset | UnreadableJob]()
         while not pages.ended:
-            page = self.datasets(page_size, pages.before, status, **options)
+            page = self.datasets(page_size, pages.before, status, pages.at, **options)
             for dataset in pages.take(page.datasets, page.next):
                 yield dataset
 

@@ -1,6 +1,7 @@
 """DELETE /jobs/{id} deletes ended jobs only, with all their files, and nothing that is in use."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -9,6 +10,7 @@ from app.main import create_app
 from app.settings import AppSettings
 from models.registry.store import CheckpointId, CheckpointStore
 from tests.app.conftest import publish
+from tests.models.registry.test_store import NEW
 from tests.support.api_clients import local_client
 from worker.jobs.consumer import JobConsumer
 from worker.jobs.keys import JOBS, epochs_key, index_key, job_key
@@ -50,6 +52,46 @@ def test_an_ended_job_is_deleted_with_all_its_files(
     for key in (JOBS, index_key(JobKind.TRAINING), index_key(JobKind.TRAINING, JobStatus.SUCCEEDED)):
         assert consumer.redis.zscore(key, job_id) is None
     assert client.delete(f"/jobs/{job_id}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "queries"),
+    [
+        ("/jobs", ["", "sort=active&", "sort=name&", "sort=epochs&", "status=cancelled&", "search=a&"]),
+        ("/datasets", ["", "status=cancelled&"]),
+        ("/evaluations", ["", "status=cancelled&", f"checkpoint={NEW}-e001&"]),
+    ],
+)
+def test_the_next_page_exists_although_the_last_job_of_a_page_was_deleted(
+    client: TestClient, store: CheckpointStore, path: str, queries: list[str]
+) -> None:
+    def order() -> str:
+        body = {"name": "a"} if path == "/jobs" else {"checkpoint": f"{NEW}-e001"}
+        answer = client.post("/train" if path == "/jobs" else path, json=body)
+        job_id: str = answer.raise_for_status().json()["id"]
+        return job_id
+
+    def ids_in(page: Any) -> list[str]:
+        return [job["id"] for job in page[path[1:]]]
+
+    for query in queries:
+        ids = [order() for _ in range(4)]
+        for job_id in ids:
+            client.post(f"/jobs/{job_id}/cancel").raise_for_status()
+        first = client.get(f"{path}?{query}limit=2").raise_for_status().json()
+        following, last = first["next"], ids_in(first)[-1]
+        rest = client.get(following).raise_for_status().json()
+        old_form = following.rpartition("&at=")[0]  # of an earlier version
+        assert client.get(old_form).raise_for_status().json() == rest, query
+        assert set(ids_in(first) + ids_in(rest)) == set(ids)
+        client.delete(f"/jobs/{last}").raise_for_status()
+        assert client.get(following).raise_for_status().json() == rest, query
+        assert client.get(old_form).status_code == 404
+        for wrong in ("at=1", f"before={last}&at=x"):
+            answer = client.get(f"{path}?limit=2&{wrong}")
+            assert (answer.status_code, "`at` should be as `next`" in answer.json()["detail"]) == (404, True)
+        for job_id in set(ids) - {last}:
+            client.delete(f"/jobs/{job_id}").raise_for_status()
 
 
 def test_a_job_that_has_not_ended_is_kept(client: TestClient, consumer: JobConsumer) -> None:

@@ -13,6 +13,7 @@ from tests.support.api_clients import local_client
 from tests.support.serving import serving
 from tests.worker.jobs.test_client import epoch_record
 from worker.jobs.consumer import Claim, JobConsumer
+from worker.jobs.keys import JOBS
 from worker.jobs.model import ENDED, JobStatus
 
 
@@ -262,7 +263,8 @@ def test_a_list_can_be_limited_to_the_last_epochs_of_each_run(client: TestClient
         consumer.add_epoch(held, epoch_record(number))
     page = client.get("/jobs?limit=1&epochs=last").json()
     assert page["jobs"][0]["id"] == second
-    assert page["next"] == f"/jobs?limit=1&epochs=last&before={second}"
+    place: Any = consumer.redis.zscore(JOBS, second)
+    assert page["next"] == f"/jobs?limit=1&epochs=last&before={second}&at={place:.0f}"
     (job,) = client.get(page["next"]).json()["jobs"]
     assert job["id"] == first
     assert [each["epoch"] for each in job["epochs"]] == [2]

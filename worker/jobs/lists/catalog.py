@@ -53,6 +53,7 @@ class Listed(NamedTuple):
     jobs: list[AnyJob]
     last: str | None  # `before` of the next page; None on the last page
     at: str | None  # and its `at`
+    positions: dict[str, str]  # `at` of a page after this job
 
 
 class Labels(NamedTuple):
@@ -118,10 +119,9 @@ class JobCatalog:
         ids = [job_id for job_id, _ in page]
         jobs = await (self._read_last(ids) if selection.only_last_epoch else self.jobs.read_all(ids)) if ids else []
         jobs = [job for job in jobs if selection.status in (None, job.status)]  # it may have changed since
-        if len(found) <= selection.limit:
-            return Listed(jobs, None, None)
-        last, rank = page[-1]
-        return Listed(jobs, last, rank.partition(SEPARATOR)[0])
+        positions = {job_id: rank.partition(SEPARATOR)[0] for job_id, rank in page}
+        last = ids[-1] if len(found) > selection.limit else None
+        return Listed(jobs, last, last and positions[last], positions)
 
     async def _read_last(self, ids: list[str]) -> list[AnyJob]:
         """Return jobs with their last epoch only."""
