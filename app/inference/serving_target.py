@@ -11,9 +11,9 @@ from app.inference.known_store import KnownStore
 from models.bounded_reading import FileInvalid
 from models.data.catalog import DEFAULT, DIGITS
 from models.errors import Conflict
-from models.registry.evaluations import listed_evaluations
+from models.registry.evaluations import read_list
 from models.registry.pointer import Latest, Newest, Revision
-from models.registry.serving_policy import CHOICE, ServingPolicy, best, drawn_dataset, pinned, read_choice
+from models.registry.serving_policy import CHOICE, Best, ServingPolicy, drawn_dataset, find_best, pinned, read_choice
 from models.registry.storage.reading import Unreadable
 from models.registry.store import CheckpointId, Manifest
 
@@ -46,9 +46,9 @@ class TargetFinder:
         self.known = known
         self.store = known.store
         self.first = first
-        self.best: CheckpointId | None = None
         self.dataset = DEFAULT  # whose digits are drawn
         self.published: Mapping[str, Newest] = {}  # the newest checkpoint of each data set
+        self._best: Best | None = None
         self._followed: tuple[object, ...] = ()  # data set, publications and evaluations when `best` was found
         self._choice: ServingPolicy | None = None
 
@@ -56,6 +56,11 @@ class TargetFinder:
     def choice(self) -> ServingPolicy:
         """The policy as last read."""
         return self._choice or ServingPolicy()
+
+    @property
+    def best(self) -> CheckpointId | None:
+        """The best checkpoint of the data set being served."""
+        return self._best and self._best.checkpoint
 
     def find(self, served: Manifest | None) -> Target:
         """Select the checkpoint. Raises Unreachable if the store does not answer, StoreReplaced if it was replaced."""
@@ -93,16 +98,14 @@ class TargetFinder:
         return DEFAULT if is_lost and self.choice.dataset is None else dataset
 
     def _follow_best(self, revision: Revision, problems: list[str]) -> None:
-        gone = self.best is not None and not self.store.stands(self.best)
         by = self.choice.by
         try:
-            evaluations = listed_evaluations(self.store.storage) if by == "evaluation" else []
+            evaluations = read_list(self.store.storage) if by == "evaluation" else None
+            following = self.dataset, revision, by, evaluations
+            if self._followed != following or not (self._best is None or self._best.stands(self.store)):
+                self._best, self._followed = find_best(self.store, self.dataset, by), following
         except (FileInvalid, Unreadable) as error:
             problems.append(f"the best checkpoint stays the same: {error}")
-            return
-        following = self.dataset, revision, by, tuple(evaluations)
-        if gone or self._followed != following:
-            self.best, self._followed = best(self.store, self.dataset, by), following
 
     def _wanted(self, latest: Latest, served: Manifest | None, problems: list[str]) -> CheckpointId | None:
         choice, newest = self.choice, self.published.get(self.dataset)

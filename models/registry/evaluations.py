@@ -185,19 +185,34 @@ def read_evaluation(storage: ArtifactStorage, job: str) -> Evaluation:
     return parse(read_evaluation_file(storage, job, RESULT), Evaluation, f"the evaluation {job}")
 
 
+def read_list(storage: ArtifactStorage) -> bytes | None:
+    """Read the list as it is stored; None if there is none. Raises FileTooLarge, OSError."""
+    try:
+        return read_bytes(storage, LIST)
+    except FileMissing:
+        return None
+
+
 def listed_evaluations(storage: ArtifactStorage) -> list[Evaluated]:
     """Return the newest evaluations of all checkpoints, without those of deleted jobs. Raises FileInvalid, OSError."""
-    try:
-        found = read_record(storage, LIST, EvaluationList).evaluations
-    except FileMissing:
+    data = read_list(storage)
+    if data is None:
         return []
-    return [each for each in found if has_evaluation(storage, each.job)]
+    folders = set(storage.folders())  # of all jobs: in a bucket each question about one job is a request
+    found = parse(data, EvaluationList, LIST).evaluations
+    return [each for each in found if Folder(each.job, EVALUATION) in folders]
 
 
 def best_evaluated(
     manifests: Iterable[Manifest], evaluations: Iterable[Evaluated], dataset: str
 ) -> CheckpointId | None:
-    """Return the checkpoint of a data set whose evaluation has the least Frechet distance; None if none has one.
+    """Return the checkpoint of a data set that `best_evaluation` selects; None if none was evaluated."""
+    found = best_evaluation(manifests, evaluations, dataset)
+    return None if found is None else CheckpointId.parse(found.checkpoint)
+
+
+def best_evaluation(manifests: Iterable[Manifest], evaluations: Iterable[Evaluated], dataset: str) -> Evaluated | None:
+    """Return the evaluation of a checkpoint of a data set with the least Frechet distance; None if there is none.
 
     Refused checkpoints do not count. Evaluations of the newest version of the data count, and quick ones only if there
     is no full one: distances of different real digits, or numbers of digits, cannot be compared.
@@ -207,5 +222,4 @@ def best_evaluated(
     found = [each for each in evaluations if each.checkpoint in servable]
     found = [each for each in found if last and servable[each.checkpoint].config.dataset == last.config.dataset]
     full = [each for each in found if each.effort == "full"]
-    chosen = min(full or found, key=lambda each: each.frechet_distance, default=None)
-    return None if chosen is None else CheckpointId.parse(chosen.checkpoint)
+    return min(full or found, key=lambda each: each.frechet_distance, default=None)

@@ -5,13 +5,13 @@ The newest and the best checkpoint are those of one data set.
 
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.data.catalog import DEFAULT
 from models.errors import Conflict
-from models.registry.evaluations import best_evaluated, listed_evaluations
+from models.registry.evaluations import best_evaluation, has_evaluation, listed_evaluations
 from models.registry.storage.reading import read_record, seal
 from models.registry.store import CheckpointId, CheckpointNotFound, CheckpointStore, Manifest
 
@@ -103,14 +103,35 @@ def newest_drawn(store: CheckpointStore) -> CheckpointId | None:
     return found and found.checkpoint
 
 
-def best(store: CheckpointStore, dataset: str, by: Judged = "epoch") -> CheckpointId | None:
+class Best(NamedTuple):
+    """The best checkpoint of a data set, and the job whose evaluation makes it the best, if evaluations count."""
+
+    checkpoint: CheckpointId
+    evaluation: str | None = None
+
+    def stands(self, store: CheckpointStore) -> bool:
+        """Return whether the checkpoint and the evaluation exist. Raises OSError."""
+        return store.stands(self.checkpoint) and (
+            self.evaluation is None or has_evaluation(store.storage, self.evaluation)
+        )
+
+
+def find_best(store: CheckpointStore, dataset: str, by: Judged = "epoch") -> Best | None:
     """Return the best checkpoint of a data set that has quality metrics and is not refused; else the newest.
 
-    By evaluations, if `by` says so and there are any. Raises OSError.
+    By evaluations, if `by` says so and there are any. Raises FileInvalid, OSError.
     """
     manifests = store.manifests()
-    found = best_evaluated(manifests, listed_evaluations(store.storage), dataset) if by == "evaluation" else None
-    return found or best_of(manifests, dataset) or store.latest(dataset)
+    if by == "evaluation" and (chosen := best_evaluation(manifests, listed_evaluations(store.storage), dataset)):
+        return Best(CheckpointId.parse(chosen.checkpoint), chosen.job)
+    found = best_of(manifests, dataset) or store.latest(dataset)
+    return found and Best(found)
+
+
+def best(store: CheckpointStore, dataset: str, by: Judged = "epoch") -> CheckpointId | None:
+    """Return the checkpoint that `find_best` finds. Raises FileInvalid, OSError."""
+    found = find_best(store, dataset, by)
+    return found and found.checkpoint
 
 
 def best_of(manifests: Iterable[Manifest], dataset: str) -> CheckpointId | None:

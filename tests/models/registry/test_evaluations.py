@@ -2,10 +2,13 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from app.api.openapi.evaluation_example import example
+from app.inference.known_store import KnownStore
+from app.inference.serving_target import TargetFinder
 from models.evaluation.evaluation_records import Evaluation, FiguresNotFinite
 from models.registry import evaluations
 from models.registry.evaluations import (
@@ -18,9 +21,12 @@ from models.registry.evaluations import (
     publish_evaluation,
     read_evaluation,
 )
+from models.registry.removal import delete_run
+from models.registry.serving_policy import ServingPolicy, write_choice
 from models.registry.storage.reading import seal
 from models.registry.store import CheckpointId, CheckpointStore
 from tests.models.registry.test_store import FILES, OLD, damage_inside, inside, manifest
+from tests.support.s3_endpoint import PATIENT_SECONDS, Endpoint, open_store
 
 FIRST, SECOND = CheckpointId(OLD, 1), CheckpointId(OLD, 2)
 
@@ -101,3 +107,44 @@ def test_figures_that_json_cannot_hold_are_refused_before_anything_is_stored(
         publish_evaluation(store, job(3), 0, "full", found.model_copy(update={of: figures}), b"picture")
     assert not has_evaluation(store.storage, job(3))
     assert len(listed(store)) == 1
+
+
+# ----------------------------------------------------------------------------
+# The best checkpoint by evaluations, which each API process looks for once a second.
+
+
+def follow_best(store: CheckpointStore) -> TargetFinder:
+    write_choice(store, ServingPolicy(policy="best", by="evaluation"))
+    return TargetFinder(KnownStore(store), first=None)
+
+
+def test_the_best_follows_publications_and_deletions_of_evaluations(store: CheckpointStore) -> None:
+    publish(store, 3, SECOND, distance=0.3)
+    finder = follow_best(store)
+    assert finder.find(None) == (FIRST, [])
+    publish(store, 4, SECOND, distance=0.1)
+    assert finder.find(None) == (SECOND, [])
+    delete_run(store, job(4))
+    assert finder.find(None) == (FIRST, [])
+    damage_inside(store, LIST, b"{")
+    found = finder.find(None)
+    assert found.checkpoint == FIRST
+    assert "the best checkpoint stays the same" in " ".join(found.problems)
+    publish(store, 5, SECOND, distance=0.2)
+    assert finder.find(None) == (SECOND, [])
+    delete_run(store, job(5))
+    delete_run(store, job(2))
+    assert finder.find(None) == (SECOND, [])  # the newest: no checkpoint has an evaluation or metrics
+
+
+def test_in_a_bucket_only_the_best_evaluation_is_looked_at_every_second(endpoint: Endpoint, tmp_path: Path) -> None:
+    store = open_store(endpoint.address(), tmp_path, seconds=PATIENT_SECONDS)
+    for epoch in range(1, 7):
+        store.publish(manifest(epoch=epoch), FILES)
+        publish(store, epoch, CheckpointId(OLD, epoch), distance=abs(epoch - 4))
+    finder = follow_best(store)
+    assert finder.find(None) == (CheckpointId(OLD, 4), [])
+    before = len(endpoint.requests)
+    assert finder.find(None) == (CheckpointId(OLD, 4), [])
+    names = {path.rpartition("/")[2] for _, path in endpoint.requests[before:]}
+    assert names == {"store.json", "latest.json", "serving.json", LIST, f"{OLD}.json", f"{job(4)}.json"}
