@@ -240,3 +240,9 @@ def test_the_documentation_lists_exactly_the_exported_metrics(client: TestClient
     text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
     listed = re.findall(r"^\| `(acgan_\w+)`", text, re.MULTILINE)
     assert sorted(listed) == sorted(documented(Scrape(client).families) | documented(worker_metrics.REGISTRY.collect()))
+
+
+def test_the_documentation_lists_every_outcome_of_a_load() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    (row,) = re.findall(r"^\| `acgan_generator_loads_total` \|.*", text, re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", row)) == {"acgan_generator_loads_total", "outcome", *metrics.LOADS}

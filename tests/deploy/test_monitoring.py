@@ -134,6 +134,24 @@ def test_every_label_in_an_expression_exists(figures: Figures, routes: set[str])
                 assert set(wanted) <= known, expression
 
 
+def failed_loads(client: TestClient) -> dict[str, float]:
+    """The number of generators that were not loaded, by outcome."""
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    samples = [sample for family in families for sample in family.samples]
+    loads = [sample for sample in samples if sample.name == "acgan_generator_loads_total"]
+    return {each.labels["outcome"]: each.value for each in loads if each.labels["outcome"] != "ok"}
+
+
+def test_no_alert_is_raised_by_a_request_with_an_id_that_does_not_exist(client: TestClient) -> None:
+    before = failed_loads(client)
+    assert client.get("/digits/7?checkpoint=20260101-000000-ffffff-e001").status_code == 404
+    counted = {outcome for outcome, loads in failed_loads(client).items() if loads > before[outcome]}
+    matchers = [each for rule in alerts() for each in selectors(rule["expr"])]
+    alerting = {value for name, _, _, value in matchers if name == "acgan_generator_loads_total"}
+    assert counted == {"missing"}
+    assert {value for each in alerting for value in each.split("|")} == before.keys() - counted - {"refused"}
+
+
 def test_every_alert_links_to_instructions() -> None:
     names = [rule["alert"] for rule in alerts()]
     assert len(names) == len(set(names))
