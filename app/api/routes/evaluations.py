@@ -24,7 +24,6 @@ from app.api.dependencies import (
 from app.api.guarded_route import GuardedRoute
 from app.api.openapi.headers import NEW_JOB
 from app.api.routes.training import IdempotencyKey, accepted, checksum_of
-from app.inference.service import ROLES
 from app.problems import conditional
 from app.problems.conditional import IfNoneMatch
 from app.schemas.evaluations import EvaluationList, EvaluationsQuery, EvaluationView, WantedEvaluation
@@ -34,7 +33,7 @@ from models.config import TrainingConfig
 from models.errors import AcganError
 from models.evaluation.evaluation_records import Evaluation
 from models.registry.evaluations import PICTURE, RESULT, read_evaluation, read_evaluation_file
-from models.registry.store import CheckpointId, CheckpointStore, Manifest
+from models.registry.store import CheckpointStore
 from worker.jobs.client import JobNotFound, Order
 from worker.jobs.codec import AnyJob, UnreadableJob
 from worker.jobs.lists.catalog import Listed
@@ -70,7 +69,7 @@ async def evaluate_checkpoint(
     await check_budget(services)
     check_webhook(wanted.webhook, services.webhook_hosts)
     await services.jobs.ping()
-    manifest = await find_manifest(services, wanted.checkpoint)
+    manifest = await services.inference.files.find(wanted.checkpoint)
     dataset = manifest.config.dataset
     entry = Order(
         await anyio.to_thread.run_sync(services.store.training_data.settled, TrainingConfig(dataset=dataset)),
@@ -91,14 +90,6 @@ async def ordered(job: Job, services: Services, response: Response) -> Evaluatio
     await accepted(job, services, response)
     response.headers["Location"] = f"/evaluations/{job.id}"
     return await viewed(job, services)
-
-
-async def find_manifest(services: Services, checkpoint: str) -> Manifest:
-    """Return the manifest of `latest`, `best` or an id. Raises CheckpointNotFound, CheckpointDamaged, OSError."""
-    models = services.inference.models
-    if checkpoint in ROLES:
-        return (await models.find(checkpoint)).manifest
-    return await anyio.to_thread.run_sync(models.manifest, CheckpointId.parse(checkpoint))
 
 
 @router.get("/evaluations")
