@@ -20,7 +20,8 @@
     acgan:loops              hash: process, as `host:process`, -> time of its report and the states of its loops
     acgan:stores             hash: address of a store -> its identity, so that no worker creates a new store there
     acgan:outbox             sorted set: messages about ends of jobs that are not delivered yet, by the next attempt
-    acgan:message:{id}       hash: job, url, status, ended_at, epoch and attempts of such a message
+    acgan:message:{id}       hash: job, url, status, ended_at, epoch and attempts of such a message; name (of a job that
+                             was renamed)
     acgan:events             stream: the last ten thousand changes of all jobs
     acgan:idempotency:{...}  hash: checksum of a caller's request, fingerprint of the order, id of its job; for a day
     acgan:rate:{...}         counters of each caller's recent requests; for two windows of the rate

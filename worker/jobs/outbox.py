@@ -25,7 +25,7 @@ class Message(NamedTuple):
     attempt: int  # from 1; it also identifies the claim
     claimed_at: float
     kind: str
-    name: str | None  # of the run
+    name: str | None  # the label of the job when it ended
 
 
 @raises_store_unavailable
@@ -85,12 +85,17 @@ def decode_message(message: str, now: float, fields: Mapping[str, str], kind: st
         attempt=int(fields["attempts"]),
         claimed_at=now,
         kind=kind,
-        name=_name(config) if kind == JobKind.TRAINING else None,  # that of a data set is the name of another run
+        name=fields["name"] or None if "name" in fields else _first_name(kind, config),
     )
 
 
-def _name(config: str | None) -> str | None:
-    """Return the label of a run; None if it has none, or if this version does not understand the configuration."""
+def _first_name(kind: str, config: str | None) -> str | None:
+    """Return the first label of a run; None if it has none, or if this version does not understand the configuration.
+
+    The configuration of another job has the name of another run.
+    """
+    if kind != JobKind.TRAINING:
+        return None
     try:
         found = json.loads(config or "{}")
     except ValueError:

@@ -12,7 +12,9 @@ from tests.worker.webhooks.conftest import Office
 from worker.jobs.client import Order
 from worker.jobs.consumer import LOSSES, Claim
 from worker.jobs.keys import LEASES, MESSAGE_PREFIX, OUTBOX, job_key
+from worker.jobs.lists.catalog import JobCatalog, Labels
 from worker.jobs.model import JobStatus
+from worker.webhooks.payload import body_of
 
 
 def claimed(office: Office) -> Claim:
@@ -156,6 +158,27 @@ def test_a_message_has_the_kind_of_its_job_and_the_name_of_a_run(office: Office)
     message = outbox.claim()
     assert message is not None
     assert (message.job, message.kind, message.name) == (job.id, "dataset", None)
+
+
+@pytest.mark.parametrize("dataset", [None, DatasetOrder(checkpoint="latest")])
+@pytest.mark.parametrize(("label", "name"), [("second try", "second try"), ("", None)])
+def test_a_message_has_the_name_of_the_job_when_it_ended(
+    office: Office, dataset: DatasetOrder | None, label: str, name: str | None
+) -> None:
+    def rename(label: str) -> None:
+        office.ask_jobs(lambda jobs: JobCatalog(jobs).label(job.id, Labels(name=label)))
+
+    outbox, job = office.outbox(), office.accept(dataset=dataset)
+    rename(label)
+    office.ask_jobs(lambda jobs: jobs.cancel(job.id))
+    first = outbox.claim()
+    rename("after its end")
+    office.make_due()
+    second = outbox.claim()
+    assert first is not None
+    assert second is not None
+    assert first.name == name
+    assert body_of(first) == body_of(second)  # a receiver may compare them
 
 
 def test_the_record_shows_the_host_only(office: Office) -> None:

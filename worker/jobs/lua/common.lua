@@ -39,6 +39,8 @@ local function announce(id, status) -- the end of a job, to the address that its
   local new = message(id, redis.call('HINCRBY', record(id), 'ends', 1))
   redis.call('HSET', MESSAGE_PREFIX .. new, 'job', id, 'url', url, 'status', status, 'ended_at', now)
   redis.call('HSET', MESSAGE_PREFIX .. new, 'epoch', last_epoch(id))
+  local name = redis.call('HGET', record(id), 'name') -- if it was changed; the text of a message stays the same
+  if name then redis.call('HSET', MESSAGE_PREFIX .. new, 'name', name) end
   redis.call('ZADD', OUTBOX, now, new)
 end
 -- Count the time that a worker holds the job, for a change of its status at the time `at`. A record of an earlier
