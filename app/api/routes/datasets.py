@@ -42,7 +42,7 @@ from models.synthesis.layouts.source import DatasetSource
 from models.synthesis.layouts.table import LAYOUTS
 from models.synthesis.order import MANIFEST, MOST, DatasetManifest, DatasetOrder
 from models.version import code_version
-from worker.jobs.client import Order
+from worker.jobs.client import JobNotFound, Order
 from worker.jobs.codec import AnyJob, UnreadableJob
 from worker.jobs.model import Job, JobKind
 from worker.observability import tracing
@@ -126,7 +126,10 @@ async def list_datasets(services: ServicesDep, query: Annotated[JobsQuery, Query
     """List the generated data sets, newest first."""
     if query.before is not None:
         checked(query.before, DatasetNotFound)
-    page = await services.catalog.page(query.selection(JobKind.DATASET))
+    try:
+        page = await services.catalog.page(query.selection(JobKind.DATASET))
+    except JobNotFound as error:
+        raise DatasetNotFound(str(error)) from None
     return DatasetList.of(await views(services, page.jobs), page, query)
 
 

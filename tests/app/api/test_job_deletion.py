@@ -87,6 +87,7 @@ def test_the_next_page_exists_although_the_last_job_of_a_page_was_deleted(
         client.delete(f"/jobs/{last}").raise_for_status()
         assert client.get(following).raise_for_status().json() == rest, query
         assert client.get(old_form).status_code == 404
+        assert client.get(old_form).json()["type"] == f"/problems/{path[1:-1]}-not-found"
         for wrong in ("at=1", f"before={last}&at=x"):
             answer = client.get(f"{path}?limit=2&{wrong}")
             assert (answer.status_code, "`at` should be as `next`" in answer.json()["detail"]) == (404, True)
