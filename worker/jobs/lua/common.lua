@@ -79,10 +79,10 @@ local function become(id, status, at, trouble)
   if before then redis.call('ZREM', list_of_status(id, before), id) end
   redis.call('HSET', record(id), 'status', status)
   if place then redis.call('ZADD', list_of_status(id, status), place, id) end
-  local told = replace_trouble(id, status, trouble or '')
-  if told and ENDED[status] then add_event(id, 'trouble', told) end -- streams end with such a status
+  local event = replace_trouble(id, status, trouble or '')
+  if event and ENDED[status] then add_event(id, 'trouble', event) end -- streams end with such a status
   add_event(id, 'status', status)
-  if told and not ENDED[status] then add_event(id, 'trouble', told) end -- followers drop a trouble at a status
+  if event and not ENDED[status] then add_event(id, 'trouble', event) end -- followers drop a trouble at a status
   if ENDED[status] then
     redis.call('DEL', record(id) .. LIVE_SUFFIX, record(id) .. SAMPLE_SUFFIX)
     announce(id, status)
