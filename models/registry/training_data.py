@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.bounded_reading import FileDamaged, FileInvalid
-from models.config import TrainingConfig
+from models.config import TrainingConfig, check_that_a_batch_is_filled
 from models.data.building.built import Arrays, Built, OptionValues
 from models.data.catalog import DATASETS
 from models.data.reference import NAME, Reference, name_of
@@ -192,6 +192,14 @@ class TrainingDataStore:
         if config.dataset in DATASETS:
             return config
         return config.model_copy(update={"dataset": str(self.find(config.dataset))})
+
+    def settled_for_run(self, config: TrainingConfig) -> TrainingConfig:
+        """Return the config of a run as `settled` does. Raises TooFewImages too, and the errors of `manifest`."""
+        settled = self.settled(config)
+        if settled.dataset not in DATASETS:
+            images = sum(self.manifest(Reference.parse(settled.dataset)).train_counts)
+            check_that_a_batch_is_filled(settled.dataset, images, config.batch_size)
+        return settled
 
     # ----------------------------------------------------------------------------
     # Writing.

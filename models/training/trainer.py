@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from models.config import TrainingConfig
+from models.config import TrainingConfig, check_that_a_batch_is_filled
 from models.data.dataset import Dataset, to_unit_range
 from models.networks.acgan import Discriminator, Generator
 from models.networks.cuda_graph import CudaGraphStep
@@ -36,7 +36,7 @@ EVALUATION_COST = 0.4  # cost of a test image in training images: the multiplica
 class Trainer:
     """One run: two networks, their optimizers, and the training data on one device.
 
-    Raises ValueError if the training data hold less than one batch.
+    Raises TooFewImages if the training data hold less than one batch.
     """
 
     def __init__(self, config: TrainingConfig, dataset: Dataset, device: torch.device) -> None:
@@ -45,8 +45,7 @@ class Trainer:
         self.device = device
         self.dataset = dataset.to(device)
         self.batches = len(dataset.train_labels) // config.batch_size  # the remainder is dropped, as in the original
-        if self.batches == 0:
-            raise ValueError(f"{len(dataset.train_labels)} training images: less than one batch of {config.batch_size}")
+        check_that_a_batch_is_filled(dataset.name, len(dataset.train_labels), config.batch_size)
 
         self.recipe = RECIPES[config.recipe]
         kind = FusedIteration if device.type == "cuda" else Iteration

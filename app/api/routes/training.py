@@ -88,7 +88,7 @@ async def start_run(
     check_webhook(wanted.webhook, services.webhook_hosts)
     await services.jobs.ping()  # if Redis may lose jobs, no worker would run it
     order = Order(
-        await anyio.to_thread.run_sync(services.store.training_data.settled, wanted.config),
+        await anyio.to_thread.run_sync(services.store.training_data.settled_for_run, wanted.config),
         wanted.priority,
         wanted.runs_on,
         caller,

@@ -58,10 +58,10 @@ def train(
     settings = read_settings(home=home, report_to=" ".join(report_to) if report_to else None)
     with fail_on():
         require_libraries(settings.trackers)
-    from app.cli.local.stored_data import as_begun, settled
+    from app.cli.local.stored_data import as_begun, settled_for_run
 
     with fail_on(OSError):
-        config = settled(as_begun(config, out) if resume else config, settings)
+        config = settled_for_run(as_begun(config, out) if resume else config, settings)
     settings.protect_home()  # downloaded training data is stored there
 
     from app.cli.local.folder import take_folder

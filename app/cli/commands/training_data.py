@@ -15,6 +15,7 @@ from app.cli.display.output import print_json, print_sentence
 from app.cli.errors import check_output_file, error_console, fail, fail_on, read_settings, stop, writing
 from app.cli.options import AsJson, Home, Key, Url
 from models.data.building.options import FIT, INVERT, SEED, TEST_SHARE, ImportOptions, Invert, Mode
+from models.training.recipes import RECIPES
 
 if TYPE_CHECKING:  # takes a while to load
     from app.settings import AppSettings
@@ -22,6 +23,8 @@ if TYPE_CHECKING:  # takes a while to load
 
 DEFAULTS = ImportOptions()
 CONTINUES = "the same command continues with the images that are decoded"
+RECIPE = "sharp"  # of the command that is recommended
+ITERATIONS = 5  # of an epoch, with the recommended batch size
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 NewName = Annotated[str, typer.Argument(metavar="NAME", help="Its name: 1 to 40 of a-z, 0-9, `_` and `-`.")]
@@ -146,7 +149,12 @@ def store(settings: "AppSettings", name: str, built: "Built", as_json: bool) -> 
         f"from {manifest.source}"
     )
     print_warnings(manifest.warnings)
-    print_sentence(f"train on it: acgan train --recipe sharp --dataset {name}")
+    print_sentence(f"train on it: acgan train --recipe {RECIPE} --dataset {name}{batch_size_for(train)}")
+
+
+def batch_size_for(images: int) -> str:
+    """Return the option that a run on this number of training images needs; an empty string if they fill a batch."""
+    return "" if images >= RECIPES[RECIPE].batch_size else f" --batch-size {images // ITERATIONS}"
 
 
 def print_warnings(warnings: "list[str] | tuple[str, ...]") -> None:

@@ -50,3 +50,8 @@ def config_of_history(out: Path) -> Any:
 def settled(config: TrainingConfig, settings: WorkerSettings) -> TrainingConfig:
     """Return the config with the version of its training data. Raises TrainingDataNotFound, OSError."""
     return config if config.dataset in DATASETS else settings.open_store().training_data.settled(config)
+
+
+def settled_for_run(config: TrainingConfig, settings: WorkerSettings) -> TrainingConfig:
+    """Return the config of a run as `settled` does. Raises TooFewImages if its training data do not fill a batch."""
+    return config if config.dataset in DATASETS else settings.open_store().training_data.settled_for_run(config)

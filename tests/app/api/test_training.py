@@ -56,14 +56,24 @@ def test_the_plot_of_an_epoch_is_cached_for_ever(client: TestClient) -> None:
 
 def test_a_run_is_accepted_with_the_version_of_its_training_data(client: TestClient, settings: AppSettings) -> None:
     data = CheckpointStore(settings.store_dir).training_data
-    training_sets.bring(data, "letters")
+    training_sets.bring(data, "letters", train=120)
     headers = {"Idempotency-Key": "once"}
     first = client.post("/train", json={"dataset": "letters"}, headers=headers).json()
     assert first["config"]["dataset"] == "letters@1"
-    training_sets.bring(data, "letters", seed=3)
+    training_sets.bring(data, "letters", seed=3, train=120)
     assert client.post("/train", json={"dataset": "letters"}, headers=headers).json()["id"] == first["id"]
     assert client.post("/train", json={"dataset": "letters"}).json()["config"]["dataset"] == "letters@2"
     assert client.post("/train", json={"dataset": "letters@1"}).json()["config"]["dataset"] == "letters@1"
+
+
+def test_a_run_on_less_than_one_batch_is_refused(client: TestClient, settings: AppSettings) -> None:
+    training_sets.bring(CheckpointStore(settings.store_dir).training_data, "letters", train=51)
+    answer = client.post("/train", json={"dataset": "letters"})
+    assert (answer.status_code, answer.json()["type"]) == (422, "/problems/invalid-input")
+    assert answer.json()["detail"] == (
+        "Letters@1 has 51 training images, less than one batch of 100: lower batch_size."
+    )
+    assert client.post("/train", json={"dataset": "letters", "batch_size": 51}).status_code == 202
 
 
 @pytest.mark.parametrize("name", ["letters", "mnist@1", "nist"])
@@ -75,7 +85,7 @@ def test_training_data_that_do_not_exist_are_a_404_that_names_those_that_do(clie
 
 def test_a_run_is_not_repeated_without_its_training_data(client: TestClient, settings: AppSettings) -> None:
     data = CheckpointStore(settings.store_dir).training_data
-    training_sets.bring(data, "letters")
+    training_sets.bring(data, "letters", train=120)
     job = client.post("/train", json={"dataset": "letters"}).json()["id"]
     client.post(f"/jobs/{job}/cancel")
     data.remove(Reference("letters", 1))

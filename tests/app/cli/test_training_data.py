@@ -56,7 +56,7 @@ def test_a_folder_is_added_listed_shown_and_removed(letters: Path, stored: Train
     assert added.returncode == 0, added.stderr
     assert added.stdout.splitlines() == [
         "letters@1: 2 classes, 60 training and 10 test images, from 2 class folders in letters",
-        "train on it: acgan train --recipe sharp --dataset letters",
+        "train on it: acgan train --recipe sharp --dataset letters --batch-size 12",
     ]
     manifest = stored.manifest(Reference("letters", 1))
     assert (manifest.classes, manifest.train_counts, manifest.test_counts) == (("a", "b"), (34, 26), (6, 4))
@@ -92,6 +92,31 @@ def test_the_same_images_stay_one_version_and_a_run_trains_on_them(letters: Path
     assert trained.returncode == 0, trained.stderr
     with Image.open(tmp_path / "run" / "plot_epoch_001_generated.png") as plot:
         assert plot.size == (28 * 5, 1120)
+
+
+def test_a_set_of_less_than_a_batch_is_refused_and_trains_with_the_recommended_command(
+    letters: Path, tmp_path: Path
+) -> None:
+    added = acgan("training-data", "add", "letters", str(letters))
+    words = added.stdout.splitlines()[-1].removeprefix("train on it: acgan ").split()
+    out = ["--epochs", "1", "--out", str(tmp_path / "run")]
+    for others in ([], ["--recipe", "sharp"]):
+        refused = acgan("train", "--dataset", "letters", *others, *out)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert refused.stderr == (
+            "error: letters@1 has 60 training images, less than one batch of 100: lower batch_size\n"
+        )
+    assert not (tmp_path / "run").exists()
+    trained = acgan(*words, *out)
+    assert trained.returncode == 0, trained.stderr
+    assert "5 iterations per epoch" in " ".join(trained.stdout.split())
+
+
+def test_a_large_set_needs_no_option(stored: TrainingDataStore, tmp_path: Path) -> None:
+    added = acgan("training-data", "add", "bars", str(write_classes(tmp_path / "bars", {"a": 60, "b": 58})))
+    assert added.stdout.splitlines()[-1] == "train on it: acgan train --recipe sharp --dataset bars"
+    (made,) = stored.manifests()
+    assert sum(made.train_counts) == 101
 
 
 def test_a_resumed_run_keeps_its_version(letters: Path, tmp_path: Path) -> None:

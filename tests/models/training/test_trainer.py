@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 import torch
 
-from models.config import DatasetName, RecipeName, TrainingConfig
+from models.config import DatasetName, RecipeName, TooFewImages, TrainingConfig
 from models.data.dataset import Dataset
 from models.records import EpochLosses, Loss, NonFiniteLoss, Progress, SplitLosses
 from models.training.randomness import Purpose, derive_seed
@@ -67,7 +67,7 @@ def test_training_losses_are_the_mean_of_the_iterations(config: TrainingConfig, 
 
 def test_the_remainder_of_a_batch_is_dropped(dataset_name: DatasetName, dataset: Dataset) -> None:
     assert Trainer(small(dataset_name, batch_size=8), dataset, CPU).batches == 2
-    with pytest.raises(ValueError, match="less than one batch of 19"):
+    with pytest.raises(TooFewImages, match="has 18 training images, less than one batch of 19: lower batch_size"):
         Trainer(small(dataset_name, batch_size=19, train_examples=None), dataset, CPU)
 
 

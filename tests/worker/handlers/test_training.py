@@ -138,6 +138,16 @@ def test_a_run_whose_training_data_were_removed_fails_with_a_sentence(settings: 
     assert str(job.error).startswith("there is no training data letters@1")
 
 
+def test_a_run_on_less_than_one_batch_fails_with_a_sentence(settings: WorkerSettings) -> None:
+    """An earlier version accepted such a run."""
+    training_sets.bring(CheckpointStore(settings.store_dir).training_data, "letters")
+    job_id = accept(settings, small("letters@1", batch_size=100, train_examples=None))
+    run_next_job(settings)
+    job = read_job(settings, job_id)
+    sentence = "letters@1 has 60 training images, less than one batch of 100: lower batch_size"
+    assert (job.status, job.error) == (JobStatus.FAILED, sentence)
+
+
 def test_an_unexpected_error_fails_the_job_too(
     settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
