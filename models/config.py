@@ -6,7 +6,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from models.data.catalog import DATASETS
 from models.data.reference import REFERENCE
-from models.errors import InvalidInput
 from models.training.recipes import RECIPES
 
 NUM_CLASSES = 10  # of the original script
@@ -34,18 +33,6 @@ def without_default(schema: dict[str, Any]) -> None:
     """Give the default of each recipe instead of one: a generated client may send what the schema calls the default."""
     del schema["default"]
     schema["x-default-of-recipe"] = {name: recipe.batch_size for name, recipe in RECIPES.items()}
-
-
-class TooFewImages(InvalidInput, ValueError, code="too-few-images"):
-    """The training data have fewer images than one batch."""
-
-
-def check_that_a_batch_is_filled(dataset: str, images: int, batch_size: int) -> None:
-    """Raises TooFewImages if the training data have fewer training images than one batch."""
-    if images < batch_size:
-        raise TooFewImages(
-            f"{dataset} has {images} training images, less than one batch of {batch_size}: lower batch_size"
-        )
 
 
 class TrainingConfig(BaseModel):

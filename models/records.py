@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from models.errors import TrainingFailed
+from models.errors import InvalidInput, TrainingFailed
 
 
 class Record(BaseModel):
@@ -62,6 +62,18 @@ class Loss(Record):
 # 0.69. Runs that learn stay above 0.2. With a generator that was kept from learning, the discriminator's loss fell to
 # 0.104 to 0.116 and the generator's rose to 4.7.
 WON_DISCRIMINATOR, WON_GENERATOR, EXPLODED = 0.15, 4.0, 20.0
+
+
+class TooFewImages(InvalidInput, ValueError, code="too-few-images"):
+    """The training data have fewer images than one batch."""
+
+
+def check_that_a_batch_is_filled(dataset: str, images: int, batch_size: int) -> None:
+    """Raises TooFewImages if the training data have fewer training images than one batch."""
+    if images < batch_size:
+        raise TooFewImages(
+            f"{dataset} has {images} training images, less than one batch of {batch_size}: lower batch_size"
+        )
 
 
 def check_hope(epoch: int, generator: Loss, discriminator: Loss) -> None:

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.bounded_reading import FileDamaged, FileInvalid
-from models.config import TrainingConfig, check_that_a_batch_is_filled
+from models.config import TrainingConfig
 from models.data.building.built import Arrays, Built, OptionValues
 from models.data.catalog import DATASETS
 from models.data.reference import NAME, Reference, name_of
 from models.errors import Conflict, InvalidInput, NotFound
+from models.records import check_that_a_batch_is_filled
 from models.registry.manifest import FileName, FileRecord
 from models.registry.storage.base import MANIFEST, ArtifactStorage, Folder
 from models.registry.storage.reading import RECORD_BYTES, parse, read_bytes, seal

@@ -9,13 +9,22 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from models.config import TrainingConfig, check_that_a_batch_is_filled
+from models.config import TrainingConfig
 from models.data.dataset import Dataset, to_unit_range
 from models.networks.acgan import Discriminator, Generator
 from models.networks.cuda_graph import CudaGraphStep
 from models.networks.precision import settle_precision
 from models.networks.weights import to_host
-from models.records import EpochLosses, EpochResult, Loss, NonFiniteLoss, Progress, SplitLosses, check_hope
+from models.records import (
+    EpochLosses,
+    EpochResult,
+    Loss,
+    NonFiniteLoss,
+    Progress,
+    SplitLosses,
+    check_hope,
+    check_that_a_batch_is_filled,
+)
 from models.training.ema import SETTLING_BATCHES, averaged
 from models.training.environment import OF_A_STATE_WITHOUT, ComputeEnvironment, use_threads
 from models.training.fused.iteration import FusedIteration

@@ -3,9 +3,9 @@ from collections import Counter
 import pytest
 import torch
 
-from models.config import DatasetName, RecipeName, TooFewImages, TrainingConfig
+from models.config import DatasetName, RecipeName, TrainingConfig
 from models.data.dataset import Dataset
-from models.records import EpochLosses, Loss, NonFiniteLoss, Progress, SplitLosses
+from models.records import EpochLosses, Loss, NonFiniteLoss, Progress, SplitLosses, TooFewImages
 from models.training.randomness import Purpose, derive_seed
 from models.training.recipes import RECIPES
 from models.training.throughput import Throughput
