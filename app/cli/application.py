@@ -39,7 +39,7 @@ from app.cli.commands import (
     worker,
 )
 from app.cli.display.output import OUTPUT_FAILED, console, finish_streams, is_output_failure, protect_streams
-from app.cli.errors import print_error
+from app.cli.errors import USER_ERROR, error_sentence, print_error
 from app.cli.group import Commands
 from models.version import code_version
 
@@ -130,15 +130,15 @@ for name, (about, members) in GROUPS.items():
 
 
 def main() -> None:
-    """Run a command. Output that cannot be written (closed pipe, encoding, full disk) causes no traceback."""
+    """Run a command. A file or output that cannot be written (closed pipe, full disk) causes no traceback."""
     protect_streams()
     os.environ["PYTHONSAFEPATH"] = "1"  # Python processes that this one starts import nothing from the user's folder
     try:
         cli(prog_name="acgan")
     except OSError as error:
-        if not is_output_failure(error):
+        if error.filename is None and not is_output_failure(error):
             raise
-        print_error(f"the output cannot be written: {error.strerror}")
-        raise SystemExit(OUTPUT_FAILED) from None
+        print_error(error_sentence(error))
+        raise SystemExit(OUTPUT_FAILED if error.filename is None else USER_ERROR) from None
     finally:
         finish_streams()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, get_args
 import typer
 from pydantic import SecretStr, ValidationError
 
-from app.cli.display.output import SafeConsole
+from app.cli.display.output import SafeConsole, is_output_failure
 from app.cli.hints import with_hint
 from app.problems.validation_messages import but_is, reason
 from models.bounded_reading import printable
@@ -80,6 +80,8 @@ def fail_on(*others: type[Exception]) -> Iterator[None]:
 def error_sentence(error: Exception) -> str:
     if isinstance(error, AcganError):
         return with_hint(error.code, str(error))
+    if isinstance(error, OSError) and error.strerror:
+        return system_sentence(error)
     if not isinstance(error, ValidationError):
         return str(error)
     first = error.errors()[0]
@@ -94,6 +96,14 @@ def error_sentence(error: Exception) -> str:
     return f"--{where.replace('_', '-')} {reason(first)}{but_is(first['input'])}"
 
 
+def system_sentence(error: OSError) -> str:
+    """Return a sentence with the file that the operating system refused, if the error has it."""
+    if (file := error.filename2 or error.filename) is not None:
+        return f"{file} cannot be used: {error.strerror}"
+    what = "the output cannot be written" if is_output_failure(error) else "the operating system reports"
+    return f"{what}: {error.strerror}"
+
+
 def secrets() -> set[str]:
     from app.settings import AppSettings
 
@@ -105,7 +115,10 @@ def read_settings(**given: Any) -> "AppSettings":
     from app.settings import AppSettings
 
     with fail_on(ValidationError):
-        return AppSettings(**{name: value for name, value in given.items() if value is not None})
+        settings = AppSettings(**{name: value for name, value in given.items() if value is not None})
+    if given.get("home") is not None and not (existing := existing_part(settings.home)).is_dir():
+        fail(f"{settings.home}/ cannot be used: {existing} is not a folder. Choose another one with --home")
+    return settings
 
 
 def require_posix() -> None:
@@ -147,10 +160,15 @@ def check_output_folder(out: Path | None) -> None:
     """End the command if a folder cannot be created or written."""
     if out is None:
         return
-    existing = next(path for path in (out, *out.parents) if path.exists())
+    existing = existing_part(out)
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         why = f"{existing} is not a folder" if not existing.is_dir() else f"{existing}/ is not writable"
         fail(f"{out}/ cannot be created: {why}" if existing != out else why)
+
+
+def existing_part(path: Path) -> Path:
+    """Return the path, or the nearest of its parents that exists."""
+    return next(each for each in (path, *path.parents) if each.exists())
 
 
 @contextmanager

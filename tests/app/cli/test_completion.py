@@ -42,6 +42,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
+def test_a_file_of_the_shell_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".bashrc").mkdir()
+    ended = bash("acgan --install-completion; exit $?", tmp_path)
+    assert (ended.returncode, ended.stderr) == (2, f"error: {tmp_path}/.bashrc cannot be used: Is a directory\n")
+
+
 def complete(home: Path, *words: str, **environment: str) -> list[str]:
     """Return what bash offers after these words; the last one is incomplete."""
     line = " ".join(f"'{word}'" for word in ("acgan", *words))

@@ -1,5 +1,6 @@
 """Errors have one form in all commands: one line on stderr, `error:` and a sentence, and a documented exit code."""
 
+import errno
 import re
 from pathlib import Path
 from typing import get_args
@@ -9,9 +10,10 @@ import typer
 from pydantic import ByteSize
 
 from app.cli.application import GROUPS, PANELS
-from app.cli.errors import read_settings
+from app.cli.errors import error_sentence, read_settings
 from app.server.embedded_redis import free_port
 from app.settings import AppSettings
+from models.bounded_reading import FileMissing
 from tests.app.cli.test_cli import acgan
 
 COMMANDS = [name for commands in PANELS.values() for name in commands]
@@ -110,6 +112,30 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(name: str) -> None:
     assert (ended.returncode, ended.stdout) == (2, ""), ended.stderr
     check_sentence(ended.stderr)
     assert sentence in ended.stderr
+
+
+@pytest.mark.parametrize("home", ["README.md", "README.md/x"])
+@pytest.mark.parametrize("words", [["digits", "7"], ["train", "--dataset", "printed"], ["training-data", "list"]])
+def test_a_home_that_is_a_file_is_named(words: list[str], home: str) -> None:
+    ended = acgan(*words, "--home", home)
+    sentence = f"error: {home}/ cannot be used: README.md is not a folder. Choose another one with --home\n"
+    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", sentence)
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (OSError(errno.ENOTDIR, "Not a directory", "a/b"), "a/b cannot be used: Not a directory"),
+        (OSError(errno.EACCES, "Permission denied", ".a.tmp", None, "a"), "a cannot be used: Permission denied"),
+        (OSError(errno.ENOSPC, "No space left on device"), "the output cannot be written: No space left on device"),
+        (OSError(errno.EPIPE, "Broken pipe"), "the operating system reports: Broken pipe"),
+        (OSError("a sentence"), "a sentence"),
+        (FileMissing("there is no file x"), "there is no file x"),
+    ],
+    ids=repr,
+)
+def test_an_error_of_the_system_is_a_sentence(error: OSError, sentence: str) -> None:
+    assert error_sentence(error) == sentence
 
 
 @pytest.mark.parametrize("name", ["", *COMMANDS])
