@@ -1,5 +1,6 @@
 """Atomic and durable file writes: after a power cut a file is complete or absent."""
 
+import errno
 import os
 import shutil
 import stat
@@ -11,19 +12,21 @@ from pathlib import Path
 TEMPORARY, DELETED = ".tmp", ".deleted"  # endings of the names of hidden files and folders that may be removed
 PIECE = 1 << 20  # bytes copied at once
 OLD_SECONDS = 3600  # unchanged for this time, they belong to no living process
+NAME_PART = 40  # characters of a file's name in that of its temporary file, which a system may limit to 255 bytes
+NOT_REPLACED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY)  # of a writable file in a folder that is not
 
 
-def write_durably(path: Path, data: bytes) -> None:
+def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write `data` to `path` in one step: a reader sees the old file, the new one, or none.
 
     Raises OSError if the disk is full or not writable; the old file is then unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:NAME_PART]}.", suffix=TEMPORARY)
     try:
         with os.fdopen(descriptor, "wb") as file:
             if hasattr(os, "fchmod"):  # Windows has no such permissions
-                os.fchmod(file.fileno(), 0o644)
+                os.fchmod(file.fileno(), mode)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -32,6 +35,44 @@ def write_durably(path: Path, data: bytes) -> None:
         os.unlink(temporary)
         raise
     sync_folder(path.parent)
+
+
+def write_output(path: Path, data: bytes) -> None:
+    """Write `data` to a file that a user named, in one step as `write_durably` does.
+
+    A link stays a link, and its file is replaced. A pipe or a device is written to. A file keeps its permissions. If
+    its folder lets no file be replaced, the file is overwritten.
+
+    Raises OSError, which names `path`. The old file is then unchanged, unless it was overwritten.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        old = _status(path)
+        if old is not None and not (stat.S_ISREG(old.st_mode) and target.exists()):  # /dev/stdout has no other path
+            path.write_bytes(data)
+            return
+        try:
+            write_durably(target, data, stat.S_IMODE(old.st_mode) if old else 0o666 & ~_umask())
+        except OSError as error:
+            if old is None or error.errno not in NOT_REPLACED:
+                raise
+            path.write_bytes(data)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
+def _umask() -> int:
+    """Return the permissions that this process gives to no new file."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def copy_durably(path: Path, source: Path) -> None:

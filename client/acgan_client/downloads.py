@@ -1,10 +1,12 @@
 """Downloads files of data sets and checkpoints. Each is checked, and appears under its name only when complete."""
 
 import base64
+import errno
 import hashlib
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,6 +35,8 @@ PART = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 IMAGE_BYTES = 28 * 28 + 3  # of one packed digit: incompressible pixels grow by less than a thousandth
 SLOWEST = 10_000  # bytes per second
 PATIENCE_SECONDS = 300.0
+NAME_PART = 40  # characters of a file's name in that of its temporary file, which a system may limit to 255 bytes
+NOT_REPLACED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY)  # of a writable file in a folder that is not
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -106,12 +110,55 @@ def is_whole(path: Path, record: FileRecord | DatasetFile) -> bool:
 
 def beside(path: Path) -> Path:
     """Return a new hidden name in the same folder, for a file that is not complete."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    return path.with_name(f".{path.name[:NAME_PART]}.{secrets.token_hex(8)}.part")
 
 
 def open_new(path: Path) -> BinaryIO:
     """Create a file to write. Raises FileExistsError if there is one, or a link."""
     return os.fdopen(os.open(path, NEW, 0o666), "wb")
+
+
+def write_output(path: Path, data: bytes) -> None:
+    """Write a file that the caller named: it exists with all of `data`, or is as it was before.
+
+    A link stays a link, and its file is replaced. A pipe or a device is written to. A file keeps its permissions. If
+    its folder lets no file be replaced, the file is overwritten. Raises OSError, which names `path`.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        old = _status(path)
+        if old is not None and not (stat.S_ISREG(old.st_mode) and target.exists()):  # /dev/stdout has no other path
+            path.write_bytes(data)
+            return
+        try:
+            replace(target, data, old)
+        except OSError as error:
+            if old is None or error.errno not in NOT_REPLACED:
+                raise
+            path.write_bytes(data)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
+def replace(path: Path, data: bytes, old: os.stat_result | None) -> None:
+    """Write a file beside the old one, with its permissions, then take its place. Raises OSError."""
+    complete = beside(path)
+    try:
+        with open_new(complete) as file:
+            if old is not None and hasattr(os, "fchmod"):
+                os.fchmod(file.fileno(), stat.S_IMODE(old.st_mode))
+            file.write(data)
+        complete.replace(path)
+    finally:
+        with suppress(OSError):
+            complete.unlink(missing_ok=True)
 
 
 class Arrival:

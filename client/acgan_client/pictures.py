@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 import httpx2
 
+from acgan_client.downloads import write_output
 from acgan_client.errors import Misconfigured, NotUnderstood
 
 if TYPE_CHECKING:  # optional
@@ -44,9 +45,9 @@ class Picture:
         return cls(response.content, media_type_of(response))
 
     def save(self, path: str | PathLike[str]) -> Path:
-        """Write the file. Returns its path. Raises OSError."""
+        """Write the file, which is complete or as it was before. Returns its path. Raises OSError."""
         target = Path(path)
-        target.write_bytes(self.file)
+        write_output(target, self.file)
         return target
 
     def image(self) -> "Image.Image":

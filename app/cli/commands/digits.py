@@ -9,7 +9,7 @@ from app.cli.completion import local_checkpoints, one_of
 from app.cli.display.output import print_json, print_sentence
 from app.cli.display.picture_files import DIGITS
 from app.cli.display.pictures import chosen_format, print_sheet
-from app.cli.errors import fail_on, read_settings
+from app.cli.errors import fail_on, read_settings, writing
 from app.cli.options import AsJson, Home
 
 
@@ -53,14 +53,16 @@ def digits(
     wanted = chosen_format(out, form, DIGITS)
 
     from app.cli.local.drawing import draw_here
+    from models.atomic_files import write_output
     from models.sampling.formats import FORMATS, Look
     from models.sampling.sampler import SampleRange, Samples
 
     with fail_on(OSError):
         drawn = draw_here(settings, checkpoint, label, n, seed, index)
-        if out is not None:
-            samples = Samples(SampleRange(label, n, drawn.seed, index), drawn.digits)
-            out.write_bytes(FORMATS[wanted].encode(samples, Look(columns, scale)))
+    if out is not None:
+        samples = Samples(SampleRange(label, n, drawn.seed, index), drawn.digits)
+        with writing(out):
+            write_output(out, FORMATS[wanted].encode(samples, Look(columns, scale)))
     if as_json:
         about = {"label": label, "n": n, "checkpoint": drawn.checkpoint, "seed": drawn.seed, "index": index}
         print_json({**about, **({"file": str(out)} if out else {"digits": drawn.digits.tolist()})})

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from app.cli.completion import local_checkpoints, one_of
 from app.cli.display.output import escape_json, write_line
 from app.cli.display.picture_files import PICTURES, format_of
-from app.cli.errors import check_output_file, error_console, fail, fail_on, interruptible, read_settings
+from app.cli.errors import check_output_file, error_console, fail, fail_on, interruptible, read_settings, writing
 from app.cli.options import TRAINING_DATA, AsJson, Home, Key, RunsOnOption, Url, WebhookOption
 from app.cli.service import exit_unless_succeeded
 from app.cli.service import service as ask_service
@@ -67,8 +67,9 @@ def evaluate(
     from app.cli.local.evaluation import evaluate_here
 
     with fail_on(OSError, ValidationError):
-        evaluation = evaluate_here(settings, checkpoint, dataset, quick, picture, error_console)
-    show(evaluation, as_json)
+        evaluate_here(
+            settings, checkpoint, dataset, quick, picture, error_console, lambda result: show(result, as_json)
+        )
 
 
 def evaluate_there(
@@ -85,9 +86,11 @@ def evaluate_there(
                 ended = client.wait(ordered, check=False)
             exit_unless_succeeded("evaluation", ended)
             result = client.evaluation_result(ended)
+            show(Evaluation.model_validate_json(result.model_dump_json(), extra="ignore"), as_json)
             if picture is not None:
-                client.evaluation_picture(ended).save(picture)
-    show(Evaluation.model_validate_json(result.model_dump_json(), extra="ignore"), as_json)
+                charts = client.evaluation_picture(ended)
+                with writing(picture):
+                    charts.save(picture)
 
 
 def show(evaluation: "Evaluation", as_json: bool) -> None:

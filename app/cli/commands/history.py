@@ -11,6 +11,7 @@ from app.cli.errors import fail_on, writing
 from app.cli.options import AsJson, JobArgument, Key, Url
 from app.cli.references import RUNS, find_job
 from app.cli.service import service
+from models.atomic_files import write_output
 
 
 def history(
@@ -37,6 +38,6 @@ def history(
         write_line(in_lines(lines) if csv else escape_json(lines))
         return
     with writing(out):
-        out.write_text(text, encoding="utf-8", newline="")
+        write_output(out, text.encode())
     if not as_json:
         print_sentence(f"the history of {job_id} is written to {out} as {'CSV' if csv else 'JSON'}")

@@ -12,7 +12,16 @@ from pydantic import ValidationError
 
 from app.cli.commands.delete import confirm
 from app.cli.display.output import print_json, print_sentence
-from app.cli.errors import check_output_file, error_console, fail, fail_on, read_settings, stop, writing
+from app.cli.errors import (
+    check_output_file,
+    check_output_folder,
+    error_console,
+    fail,
+    fail_on,
+    read_settings,
+    stop,
+    writing,
+)
 from app.cli.options import AsJson, Home, Key, Url
 from models.data.building.options import FIT, INVERT, SEED, TEST_SHARE, ImportOptions, Invert, Mode
 from models.training.recipes import RECIPES
@@ -77,6 +86,7 @@ def add(
         return
     settings = read_settings(home=home)
     check_output_file(preview)
+    check_output_folder(settings.home)  # for decoded images
 
     from models.registry.training_data import checked_name
 
@@ -123,11 +133,11 @@ def one_sentence(where: Path | str) -> Iterator[None]:
 
 
 def write_preview(built: "Built", out: Path) -> None:
-    from models.atomic_files import write_durably
+    from models.atomic_files import write_output
     from models.registry.training_data import preview
 
     with writing(out):
-        write_durably(out, preview(built))
+        write_output(out, preview(built))
     train, test = (len(labels) for labels in (built.arrays.train_labels, built.arrays.test_labels))
     print_sentence(f"{out}: {len(built.classes)} classes, one a row, of {train:,} training and {test:,} test images")
     print_warnings(built.warnings)

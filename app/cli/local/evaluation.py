@@ -1,5 +1,6 @@
 """`acgan evaluate`: measures the quality of digits against real ones, without a service."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -7,6 +8,7 @@ from rich.console import Console
 from app.cli.local.drawing import NoGenerator, load_with_manifest
 from app.cli.local.stored_data import reader, settled
 from app.settings import AppSettings
+from models.atomic_files import write_output
 from models.bounded_reading import printable
 from models.config import TrainingConfig
 from models.data.catalog import DEFAULT
@@ -21,9 +23,17 @@ from models.torch_device import find_device
 
 
 def evaluate_here(
-    settings: AppSettings, checkpoint: str, dataset: str | None, quick: bool, picture: Path | None, console: Console
+    settings: AppSettings,
+    checkpoint: str,
+    dataset: str | None,
+    quick: bool,
+    picture: Path | None,
+    console: Console,
+    on_result: Callable[[Evaluation], None] = lambda _: None,
 ) -> Evaluation:
     """Evaluate a generator. The current step is shown on `console`.
+
+    `on_result` is called before the picture is written, so that a full disk costs only the picture.
 
     Raises NoGenerator, DatasetUnavailable, DeviceUnavailable, OSError, ValidationError for an unknown `dataset`, and
     the errors of a bad checkpoint.
@@ -48,6 +58,7 @@ def evaluate_here(
         examiner = Evaluator(data, judge, QUICK if quick else FULL, status.update)
         real = find_real(examiner, settings.judges_dir)
         evaluation, neighbours = evaluate(name, prepare(generator, device), examiner, real)
+    on_result(evaluation)
     if picture is not None:
-        picture.write_bytes(draw_evaluation(evaluation, neighbours))
+        write_output(picture, draw_evaluation(evaluation, neighbours))
     return evaluation

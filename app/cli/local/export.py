@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from app.cli.local.drawing import NoGenerator, load_with_manifest, weights_file
 from app.settings import AppSettings
-from models.atomic_files import write_durably
+from models.atomic_files import write_output
 from models.config import NUM_CLASSES
 from models.interop.exports import to_format
 from models.interop.formats import FORMATS, Form
@@ -32,7 +32,7 @@ def export_here(settings: AppSettings, checkpoint: str, form: Form, discriminato
     name = checkpoint if manifest is None else manifest.id
     classes = len(manifest.class_names) if manifest else classes_of(network, Path(checkpoint))
     data = to_format(network, form, name, classes)
-    write_durably(out, data)
+    write_output(out, data)
     return Exported(name, len(data))
 
 

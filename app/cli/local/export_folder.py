@@ -5,7 +5,7 @@ from pathlib import Path
 from app.cli.local.drawing import load_with_manifest
 from app.cli.local.export import Exported
 from app.settings import AppSettings
-from models.atomic_files import write_durably
+from models.atomic_files import write_output
 from models.bounded_reading import FileFault, read_bounded
 from models.errors import Conflict
 from models.interop import huggingface
@@ -35,7 +35,7 @@ def export_folder(settings: AppSettings, checkpoint: str, out: Path) -> Exported
         source = Source(manifest.id, manifest.config, manifest.epoch, manifest.metrics, manifest.class_names)
     files = huggingface.to_files(generator, prepare(generator, find_device("cpu")), source)
     for name, data in files.items():
-        write_durably(out / name, data)
+        write_output(out / name, data)
     return Exported(source.name if manifest else checkpoint, sum(map(len, files.values())))
 
 

@@ -1,6 +1,7 @@
 """The original `.hdf5` files become served checkpoints, and are exported again; ONNX draws what torch draws."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -146,6 +147,19 @@ def test_onnx_draws_what_torch_and_keras_draw(tmp_path: Path) -> None:
     drawn, _ = session.run(None, {"noise": integers("z").numpy(), "labels": integers("labels").numpy()})
     assert np.abs(drawn - images("generator_inference").numpy()).max() < 1e-4
     assert drawn.std() > 0.01
+
+
+def test_an_export_follows_a_link_and_writes_into_a_device(tmp_path: Path) -> None:
+    weights, link = tmp_path / "g.safetensors", tmp_path / "link.hdf5"
+    weights.write_bytes(to_safetensors(Generator(10)))
+    link.symlink_to("real.hdf5")
+    (tmp_path / "null.hdf5").symlink_to(os.devnull)
+    for out in ("link.hdf5", "null.hdf5"):
+        ended = acgan("export", str(weights), "-o", str(tmp_path / out))
+        assert ended.returncode == 0, ended.stderr
+        assert (tmp_path / out).is_symlink()
+    assert load_generator(tmp_path / "real.hdf5").latent_size == 10
+    assert Path(os.devnull).is_char_device()
 
 
 def test_onnx_of_a_generator_with_random_weights_agrees_too() -> None:

@@ -2,6 +2,10 @@
 
 import io
 import json
+import os
+import resource
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +23,10 @@ from models.registry.store import CheckpointStore
 from models.sampling.animation import ANIMATIONS as API_ANIMATIONS
 from models.sampling.formats import FORMATS
 from tests.app.cli.test_cli import acgan
-from tests.app.conftest import publish
+from tests.app.conftest import publish, publish_own
 from tests.models.registry.test_store import NEW
 from tests.support.serving import serving
+from tests.support.training_sets import bring
 
 
 @pytest.fixture
@@ -91,6 +96,36 @@ def test_digits_are_written_in_every_format(store: CheckpointStore, tmp_path: Pa
     refused = acgan(*words, "-o", str(tmp_path / "x.jpg"))
     assert refused.returncode == 2
     assert not (tmp_path / "x.jpg").exists()
+
+
+def test_digits_that_find_no_room_leave_the_picture_that_was_there(store: CheckpointStore, tmp_path: Path) -> None:
+    (tmp_path / "keep.png").write_bytes(b"a picture")
+    words = ["digits", "7", "-n", "1000", "--seed", "1", "-o", "keep.png"]
+    ended = subprocess.run(
+        [sys.executable, "-m", "app.cli", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)),
+    )
+    assert (ended.returncode, ended.stderr) == (2, "error: keep.png cannot be written: File too large\n")
+    assert (tmp_path / "keep.png").read_bytes() == b"a picture"
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_an_evaluation_prints_its_figures_although_its_picture_finds_no_room(
+    store: CheckpointStore, tmp_path: Path
+) -> None:
+    bars = str(bring(store.training_data, "bars").reference)
+    checkpoint = publish_own(store, "20260103-000000-aaaaaa", bars, ("a", "b", "c"))
+    (tmp_path / "full.png").symlink_to("/dev/full")
+    ended = acgan("evaluate", checkpoint, "--quick", "--json", "--picture", str(tmp_path / "full.png"))
+    assert ended.returncode == 2
+    assert ended.stderr.endswith(f"error: {tmp_path}/full.png cannot be used: No space left on device\n")
+    assert json.loads(ended.stdout)["checkpoint"] == checkpoint
 
 
 def test_a_number_is_drawn_by_the_service(address: str, tmp_path: Path) -> None:

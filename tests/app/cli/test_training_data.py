@@ -162,6 +162,18 @@ def test_a_preview_is_written_and_nothing_is_stored(letters: Path, tmp_path: Pat
     assert stored.references() == []
 
 
+def test_a_preview_is_written_into_a_pipe(letters: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    reader = os.open(tmp_path / "pipe.png", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        shown = acgan("training-data", "add", "letters", str(letters), "--preview", str(tmp_path / "pipe.png"))
+        assert shown.returncode == 0, shown.stderr
+        assert (tmp_path / "pipe.png").is_fifo()
+        assert os.read(reader, 8) == b"\x89PNG\r\n\x1a\n"
+    finally:
+        os.close(reader)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -173,6 +185,7 @@ def test_a_preview_is_written_and_nothing_is_stored(letters: Path, tmp_path: Pat
         (["add", "x", "letters", "--test-share", "1"], "--test-share should be less than 1, not 1.0"),
         (["add", "x", "letters", "--test-share", "0.9"], "at least 10 training images, and class a has 4, b has 3"),
         (["add", "x", "letters", "--preview", "nothing/x.png"], "there is no folder nothing to write x.png into"),
+        (["add", "x", "letters", "--home", "letters/a/0.png"], "letters/a/0.png is not a folder. Choose another one"),
         (["show", "nothing"], "there is no training data nothing"),
         (["remove", "nothing", "--yes"], "there is no training data nothing"),
         (["remove", "mnist", "--yes"], "mnist is the name of built-in training data"),
