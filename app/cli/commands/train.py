@@ -64,15 +64,12 @@ def train(
         config = settled_for_run(as_begun(config, out) if resume else config, settings)
     settings.protect_home()  # downloaded training data is stored there
 
-    from app.cli.local.folder import take_folder
+    from app.cli.local.folder import taken_folder
 
-    with fail_on():
-        take_folder(out, resume)  # before the imports that take a while
+    with fail_on(OSError), taken_folder(out, resume):  # before the imports that take a while
+        from app.cli.local.training import Stopped, train_here
+        from models.devices import DeviceOutOfMemory
 
-    from app.cli.local.training import Stopped, train_here
-    from models.devices import DeviceOutOfMemory
-
-    with fail_on(OSError):
         try:
             on_epoch = (lambda epoch: print_json(epoch.model_dump(mode="json"))) if as_json else None
             train_here(config, settings, out, error_console if as_json else console, resume, on_epoch)

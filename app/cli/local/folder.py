@@ -2,26 +2,30 @@
 
 import os
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
 from pydantic import Field
 
-from models.atomic_files import write_durably
+from models.atomic_files import write_output
 from models.bounded_reading import FileMissing, parse_record, read_bounded
 from models.errors import Conflict
+from models.file_locks import only_one
 from models.records import Record
 
 HISTORY, TABLE, STATE = "history.json", "history.csv", "resume.safetensors"
 STATE_LIMIT = 512 << 20  # bytes; with the largest latent vectors a state has about 150 MB
 HISTORY_LIMIT = 64 << 20  # bytes; a thousand epochs have about 2 MB
 TRACKING = "tracking.json"
+LOCK = ".training.lock"  # exists while a command trains in the folder
+LOCK_SECONDS = 1.0  # to wait for a command that is about to end
 TRACKING_LIMIT = 4096  # bytes
 
 
 class FolderTaken(Conflict, code="folder-taken"):
-    """The folder holds another run, a finished one, or no run to resume, or it is not writable."""
+    """The folder holds another run, a finished one, or none to resume, is in use, or is not writable."""
 
 
 class TrackedAs(Record):
@@ -38,12 +42,37 @@ def tracked_id(out: Path, resume: bool) -> str:
             return parse_record(TrackedAs, read_bounded(file, TRACKING_LIMIT), TRACKING_LIMIT, str(file)).run
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", out.resolve().name)[:50]
     tracked = TrackedAs(run=f"{name or 'run'}-{uuid4().hex[:8]}")
-    write_durably(file, tracked.model_dump_json().encode())
+    write_output(file, tracked.model_dump_json().encode())
     return tracked.run
 
 
-def take_folder(out: Path, resume: bool) -> None:
-    """Create the folder for a new run, or check that it holds a run to resume. Raises FolderTaken."""
+@contextmanager
+def taken_folder(out: Path, resume: bool) -> Iterator[None]:
+    """Create the folder for a new run, or check that it holds a run to resume; then keep other commands out of it.
+
+    On a mount without locks, other commands are not kept out. Raises FolderTaken.
+    """
+    check_content(out, resume)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FolderTaken(f"{out}/ cannot be created: {error.strerror}") from None
+    if not os.access(out, os.W_OK):
+        raise FolderTaken(f"{out}/ is not writable")
+
+    with ExitStack() as held:
+        try:
+            held.enter_context(only_one(out / LOCK, LOCK_SECONDS, lambda: None))
+        except TimeoutError:
+            raise FolderTaken(
+                f"another command trains in {out}/: wait until it has ended, or choose another folder with --out"
+            ) from None
+        check_content(out, resume)  # again: another command may have trained since
+        yield
+
+
+def check_content(out: Path, resume: bool) -> None:
+    """Raises FolderTaken for a new run in a folder that holds one, and if there is none to resume."""
     taken = (out / HISTORY).exists() or (out / STATE).exists()
     if taken and not resume:
         raise FolderTaken(
@@ -51,9 +80,3 @@ def take_folder(out: Path, resume: bool) -> None:
         )
     if resume and not taken:
         raise FolderTaken(f"{out}/ holds no run to resume (neither {STATE} nor {HISTORY} exists)")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FolderTaken(f"{out}/ cannot be created: {error.strerror}") from None
-    if not os.access(out, os.W_OK):
-        raise FolderTaken(f"{out}/ is not writable")

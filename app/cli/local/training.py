@@ -16,7 +16,7 @@ from app.cli.display.progress import print_epoch, progress_bar, show
 from app.cli.local.folder import HISTORY, HISTORY_LIMIT, STATE, STATE_LIMIT, TABLE, FolderTaken, tracked_id
 from app.cli.local.stored_data import reader
 from app.settings import AppSettings
-from models.atomic_files import write_durably
+from models.atomic_files import write_output
 from models.bounded_reading import parse_record, printable, read_bounded
 from models.config import TrainingConfig
 from models.data.dataset import load_dataset
@@ -77,9 +77,16 @@ class Folder:
         """
         source = self.out / STATE if (self.out / STATE).exists() else self.out / HISTORY
         try:
-            trainer.load_state(self.saved_state() if source.name == STATE else self.last_state(trainer))
+            state = self.saved_state() if source.name == STATE else self.last_state(trainer)
+            trainer.load_state(state)
         except training_state.InvalidState as error:
             raise training_state.InvalidState(f"{printable(source)}: {error}") from error
+        if trainer.config.epochs < min(state.config.epochs, trainer.epoch):  # nothing is left of a shorter run
+            done, all_epochs = trainer.epoch - 1, state.config.epochs
+            raise FolderTaken(
+                f"the run in {printable(self.out)}/ has trained {done} of its {all_epochs} epochs: continue it with "
+                f"--epochs {all_epochs}"
+            )
         if source.name == STATE:
             self.saved_at = time.monotonic()
         if trainer.epoch > 1:
@@ -127,17 +134,17 @@ class Folder:
         `about` is the history without its epochs.
         """
         number, verdict = f"epoch_{snapshot.result.epoch:03d}", snapshot.verdict
-        write_durably(self.out / f"plot_{number}_generated.png", encode_png(snapshot.plot))
+        write_output(self.out / f"plot_{number}_generated.png", encode_png(snapshot.plot))
         for name, state in (
             ("generator", snapshot.generator),
             ("generator_average", snapshot.average),
             ("discriminator", snapshot.discriminator),
         ):
-            write_durably(self.file(name, snapshot.result.epoch), state_to_bytes(state))
+            write_output(self.file(name, snapshot.result.epoch), state_to_bytes(state))
         epoch = LocalEpoch(**dict(snapshot.result), metrics=verdict.metrics, refused=verdict.refused)
         history = about.model_copy(update={"epochs": [*self.epochs, epoch]})
-        write_durably(self.out / HISTORY, json.dumps(history.model_dump(mode="json"), indent=2).encode())
-        write_durably(self.out / TABLE, to_csv(history.epochs).encode())
+        write_output(self.out / HISTORY, json.dumps(history.model_dump(mode="json"), indent=2).encode())
+        write_output(self.out / TABLE, to_csv(history.epochs).encode())
         self.epochs = history.epochs
         if self.tracking is not None:
             self.tracking.report(snapshot.result, verdict.metrics, snapshot.plot)
@@ -157,7 +164,7 @@ class Folder:
     def save(self, trainer: Trainer) -> None:
         """Save the run's state after the files of the epochs before it. Raises NonFiniteLoss, OSError."""
         self.finish_writing()
-        write_durably(self.out / STATE, training_state.to_bytes(trainer.state()))
+        write_output(self.out / STATE, training_state.to_bytes(trainer.state()))
         self.saved_at = time.monotonic()
 
     def save_if_due(self, trainer: Trainer) -> None:
@@ -174,7 +181,7 @@ def train_here(
     resume: bool,
     on_epoch: Callable[[LocalEpoch], None] | None = None,
 ) -> None:
-    """Train all epochs, and write the files of the original example into `out`, which `take_folder` has prepared.
+    """Train all epochs, and write the files of the original example into `out`, which `taken_folder` has prepared.
 
     Progress is shown on `console`. `on_epoch` is called in this thread when an epoch's files are on disk, while the
     next epoch is trained; by default the epoch is printed. All files are on disk when this returns or raises.

@@ -106,7 +106,8 @@ def test_a_file_that_cannot_be_written_ends_the_run_with_a_sentence(tmp_path: Pa
     (out / "params_discriminator_epoch_001.safetensors").mkdir(parents=True)
     ended = acgan(*words_of(out, dataset_name), "--epochs", "3")
     assert ended.returncode == 2
-    assert "error: [Errno 21] Is a directory" in ended.stderr
+    file = out / "params_discriminator_epoch_001.safetensors"
+    assert ended.stderr.endswith(f"error: {file} cannot be used: Is a directory\n")
     assert "Epoch 1/3" not in ended.stdout
     assert not (out / "history.json").exists()
     assert not (out / "plot_epoch_002_generated.png").exists()

@@ -25,6 +25,7 @@ from models.training.environment import reset_threads
 from tests.app.cli.test_cli import acgan
 from tests.app.cli.test_local import words_of
 from tests.conftest import small
+from tests.support.serving import until
 
 
 @pytest.fixture(autouse=True)
@@ -139,6 +140,72 @@ def test_a_finished_run_that_cannot_continue_says_why(
         {file.name: file.read_bytes() for file in folder.iterdir()} for folder in (finished_run, tmp_path / "run")
     )
     assert kept == copy
+
+
+@pytest.mark.parametrize(("position", "done"), [((2, 1), 1), ((3, 0), 2)], ids=["stopped", "killed at its end"])
+def test_a_run_that_has_trained_more_epochs_than_asked_for_keeps_its_state(
+    stopped_run: Path, finished_run: Path, tmp_path: Path, position: tuple[int, int], done: int
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(finished_run, out)
+    state = training_state.from_bytes((stopped_run / "resume.safetensors").read_bytes())
+    moved = training_state.Position(epoch=position[0], iteration=position[1], seconds=0.0)
+    (out / "resume.safetensors").write_bytes(training_state.to_bytes(replace(state, position=moved)))
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+    shorter = CONFIG.model_copy(update={"epochs": 1})
+    with pytest.raises(AcganError, match=f"has trained {done} of its 2 epochs: continue it with --epochs 2"):
+        train_here(shorter, AppSettings(judge=False), out, Console(quiet=True), True)
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == before
+    train_here(CONFIG, AppSettings(judge=False), out, Console(quiet=True), True)
+    assert not (out / "resume.safetensors").exists()
+    assert [epoch["epoch"] for epoch in json.loads((out / "history.json").read_text())["epochs"]] == [1, 2]
+
+
+# The command, which waits before it loads its data until a file exists.
+HELD = """
+import sys, time
+from pathlib import Path
+from app.cli import main
+from app.cli.local import training
+
+place, load, begun = Path(sys.argv.pop(1)), training.load_dataset, time.monotonic()
+
+def wait_and_load(*given):
+    (place / "held").touch()
+    while not (place / "released").exists() and time.monotonic() < begun + 300:
+        time.sleep(0.01)
+    return load(*given)
+
+training.load_dataset = wait_and_load
+sys.argv[0] = "acgan"
+main()
+"""
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_second_command_does_not_train_in_the_folder_of_the_first(
+    stopped_run: Path, tmp_path: Path, resume: bool
+) -> None:
+    out = tmp_path / "run"
+    sizes = ["--batch-size", "6", "--train-examples", "18", "--test-examples", "12", "--epochs", "2"]
+    words = ["train", "--dataset", "printed", "--out", str(out), *sizes]
+    if resume:
+        shutil.copytree(stopped_run, out)
+        words.append("--resume")
+    before = {file.name for file in stopped_run.iterdir()} if resume else set()
+    command = [sys.executable, "-c", HELD, str(tmp_path), *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as first:
+        until("the first command loads its data", lambda: (tmp_path / "held").exists() or first.poll() is not None, 300)
+        second = acgan(*words, *([] if resume else ["--seed", "7"]))
+        left = {file.name for file in out.iterdir() if not file.name.startswith(".")}
+        (tmp_path / "released").touch()
+        printed, _ = first.communicate(timeout=300)
+    assert (second.returncode, left) == (2, before), second.stdout
+    assert f"another command trains in {out}/" in second.stderr
+    assert first.returncode == 0, printed
+    history = json.loads((out / "history.json").read_text())
+    assert (history["config"]["seed"], len(history["epochs"])) == (CONFIG.seed, 2)
+    assert not [file.name for file in out.iterdir() if file.name.startswith(".")]
 
 
 def test_a_finished_run_without_its_last_weights_names_the_file(finished_run: Path, tmp_path: Path) -> None:
