@@ -54,7 +54,7 @@ class JobClaims(CheckpointReader):
                     "or is not mounted"
                 )
             self.check_identity(create=True)
-            self._enter(job, held, computes, accepted_later=accepted_later)
+            self._enter(job, computes, accepted_later=accepted_later)
             self.storage.raise_fence(job, fence, held)
             self._raise_highest(fence)
             self.storage.sweep(job)
@@ -194,14 +194,13 @@ class JobClaims(CheckpointReader):
     def _enter(
         self,
         job: str,
-        held: Fence,
         computes: str | None,
         checksum: str | None = None,
         accepted_later: Sequence[str] = (),
     ) -> JobEntry:
         """Return the job's entry, and create it if needed. Raises JobConflict if config or training data differ."""
         known = self._entry(job)
-        before = known or self._first_entry(job, held, accepted_later)
+        before = known or self._first_entry(job, accepted_later)
         after = before.completed(computes, checksum)
         if computes not in (None, after.fingerprint):
             raise JobConflict(f"another job has the id {job}: its config differs from what the store holds for this id")
@@ -214,7 +213,7 @@ class JobClaims(CheckpointReader):
             self.storage.change(f"{job}/{ENTRY}", lambda old: seal(after) if known or old is None else None)
             if known is None:
                 self._move_pointer(lambda latest: latest.pointer(max(self._number_of(latest), after.number)))
-                return self._enter(job, held, computes, checksum)  # another process may have created it
+                return self._enter(job, computes, checksum)  # another process may have created it
         self._entries[job] = after
         return after
 
@@ -232,7 +231,7 @@ class JobClaims(CheckpointReader):
             return None
 
     def _number_of_job(self, job: str) -> int | None:
-        """Return the number of a job; 0 if an earlier version claimed it, None if it was never claimed.
+        """Return the number of a job; 0 if it has checkpoints of an earlier version, None if it has no number yet.
 
         Also returns None if a newer version claimed it and this version does not understand its entry.
         """
@@ -240,22 +239,23 @@ class JobClaims(CheckpointReader):
             entry = self._entry(job)
         except JobConflict:
             return None
-        if entry is None:
-            return 0 if self.storage.folders(job) else None
-        return entry.number
+        number = 0 if entry is None else entry.number
+        return number or (0 if self.manifests(job) else None)
 
-    def _first_entry(self, job: str, held: Fence, accepted_later: Sequence[str]) -> JobEntry:
-        """Return the entry of a job without one: for a new job, or one that an earlier version began."""
-        if self._is_new(job, held):
-            claimed = [number for later in accepted_later if (number := self._number_of_job(later)) is not None]
-            return JobEntry(number=min(claimed, default=self._number_of(self.find_latest()) + 1))
+    def _first_entry(self, job: str, accepted_later: Sequence[str]) -> JobEntry:
+        """Return the entry of a job without one: of a new job, of one that an earlier version began, or a lost entry.
+
+        Only checkpoints show that an earlier version began it. Other folders of a job may exist before its first claim:
+        that of a file that a user sent.
+        """
         for manifest in self.manifests(job):
             return JobEntry(
                 number=manifest.job_number or 0,
                 fingerprint=fingerprint(manifest.config),
                 dataset_checksum=manifest.dataset_checksum,
             )
-        return JobEntry()
+        claimed = [number for later in accepted_later if (number := self._number_of_job(later)) is not None]
+        return JobEntry(number=min(claimed, default=self._number_of(self.find_latest()) + 1))
 
     def _move_pointer(self, move: Callable[[Latest], Pointer]) -> None:
         def change(old: bytes | None) -> bytes | None:

@@ -32,7 +32,7 @@ class Identity(BaseModel):
 class JobEntry(BaseModel):
     model_config = ConfigDict(frozen=True)
 
-    number: int = 0  # 0: an earlier version, which did not count, began the job
+    number: int = 0  # 0: an earlier version, which did not count, published checkpoints of the job
     fingerprint: str | None = None  # None: created by a publication without a claim, such as an import
     dataset_checksum: str | None = None  # None before the first publication
 

@@ -103,7 +103,7 @@ class CheckpointStore(ResumeStates):
 
         def step() -> Manifest:
             fence = self._held(manifest.job, manifest.fence)
-            entry = self._enter(manifest.job, fence, fingerprint(manifest.config), manifest.dataset_checksum)
+            entry = self._enter(manifest.job, fingerprint(manifest.config), manifest.dataset_checksum)
             standing = self._intact(checkpoint) if self.stands(checkpoint) else None
             if standing is None:
                 number = self._number_of(self.find_latest()) + 1

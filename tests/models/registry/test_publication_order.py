@@ -1,5 +1,6 @@
 """Which checkpoint is newest, also after an upgrade; and one id belongs to one job."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -8,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from models.config import TrainingConfig
-from models.registry.job_entry import fingerprint
+from models.data.building.order import TrainingDataOrder
+from models.registry.job_entry import ENTRY, fingerprint
 from models.registry.serving_policy import pinned, read_choice
+from models.registry.storage.uploads import store_upload
 from models.registry.store import POINTER, CheckpointId, CheckpointStore, JobConflict
-from tests.models.registry.test_store import FILES
+from tests.models.registry.test_store import FILES, damage_inside
 from tests.support import records
 from tests.support.stores import AHEAD, EARLY, LATE, publish, run
 
@@ -58,6 +61,35 @@ def test_a_job_that_was_accepted_first_and_claimed_last_is_still_the_older(store
     assert store.latest() == CheckpointId(later, 1)
     run(store, "20260104-000000-aaaaaa", 3, 1)
     assert store.latest() == CheckpointId("20260104-000000-aaaaaa", 1)
+
+
+@pytest.mark.parametrize("claimed", [True, False], ids=["claimed", "waiting"])
+def test_a_run_that_starts_after_a_file_was_sent_is_the_newest(
+    store: CheckpointStore, tmp_path: Path, claimed: bool
+) -> None:
+    """The folder of a sent file exists before the first claim of its job, which was accepted after the run."""
+    run(store, AHEAD, 1, 1)
+    (tmp_path / "file").write_bytes(b"images")
+    sent = TrainingDataOrder(name="letters", size=6, sha256=hashlib.sha256(b"images").hexdigest())
+    store_upload(store.storage, LATE, sent, tmp_path / "file")
+    if claimed:
+        store.take(LATE, 2)
+    store.take(EARLY, 3, accepted_later=[LATE])
+    assert (publish(store, EARLY, 1, 3).job_number or 0) > (store.manifest(CheckpointId(AHEAD, 1)).job_number or 0)
+    assert store.latest() == CheckpointId(EARLY, 1)
+    assert store.manifests()[-1].job == EARLY
+
+
+def test_a_run_whose_entry_is_lost_before_its_first_checkpoint_has_a_number(
+    open_it: Callable[[], CheckpointStore],
+) -> None:
+    run(open_it(), AHEAD, 1, 1)
+    open_it().take(EARLY, 2)
+    damage_inside(open_it(), f"{EARLY}/{ENTRY}", b"{")
+    store = open_it()
+    store.take(EARLY, 3)
+    assert publish(store, EARLY, 1, 3).job_number is not None
+    assert store.latest() == CheckpointId(EARLY, 1)
 
 
 def test_two_redis_servers_and_an_import_over_one_store_agree(open_it: Callable[[], CheckpointStore]) -> None:
