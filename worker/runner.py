@@ -239,5 +239,6 @@ def trouble_of(context: JobContext, status: JobStatus) -> str:
         return ""
     job_id, thinned, check = context.job.id, set[int](), context.lease.check_held
     retry_until_stored(lambda: thinned.update(context.jobs.thinned(job_id)), check)
-    damage = find_damage(context.storage, job_id, context.claim.reported.keys() - thinned, check)
+    epochs = context.claim.reported.keys() - thinned
+    damage = find_damage(context.storage, job_id, epochs, check, is_urgent=shutdown.is_requested)
     return "; ".join(filter(None, (damage, store_trouble(context.storage))))

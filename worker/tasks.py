@@ -165,7 +165,7 @@ def export_the_last_spans(**_: object) -> None:
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def hand_the_job_back(**_: object) -> None:
+    shutdown.pass_on()  # first: the training process needs the time
     reconciler.stop()
     if webhooks is not None:
         webhooks.stop()
-    shutdown.pass_on()

@@ -20,6 +20,7 @@ import redis
 
 from app.server.embedded_redis import explain, prepare
 from app.server.log_rotation import rotate
+from app.server.stop_signals import StopSignals
 from app.settings import AppSettings
 from models.devices import count_gpus, processors, settle_device
 from models.errors import Unavailable
@@ -32,7 +33,8 @@ from worker.observability.addresses import OPENABLE, host_port, http_address
 logger = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 60.0  # for a part to start
-GRACE_SECONDS = 7.0  # for workers and API to end before they are killed; shutdown in total takes less than ten
+GRACE_SECONDS = 7.0  # for the API to end before it is killed
+WORKER_GRACE_SECONDS = 30.0  # a worker saves the state of its run in one or two seconds; on a busy machine in many more
 REDIS_GRACE_SECONDS = 2.0
 RESTART_SECONDS = 2.0  # between a part's unexpected end and its next start
 LAST_WORDS = 16_384  # bytes at the end of a part's log, searched for the reason why it ended
@@ -115,15 +117,19 @@ class Part:
         if not self.has_ended():
             self.process.terminate()
 
-    def end_by(self, deadline: float) -> None:
-        """Wait for the process to end, and kill it after `deadline`, with all processes that it started."""
-        try:
-            self.process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
+    def end_by(self, deadline: float, is_urgent: Callable[[], bool] = lambda: False) -> bool:
+        """Wait for the process to end, and kill it after `deadline`, with all processes that it started.
+
+        Also kills it if `is_urgent` returns true. Returns whether it has ended by itself.
+        """
+        while not (has_ended := self.has_ended()) and time.monotonic() < deadline and not is_urgent():
+            time.sleep(0.05)
+        if not has_ended:
             logger.warning("%s did not end in time; killing it", self.name)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        return has_ended
 
 
 def die_with_parent() -> None:
@@ -132,8 +138,11 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def up(settings: AppSettings, announce: Callable[[str], None]) -> None:
-    """Run all parts until SIGINT, SIGTERM or SIGHUP. Raises CannotStart, DeviceUnavailable, NoRedisServer."""
+def up(settings: AppSettings, announce: Callable[[str], None]) -> list[str]:
+    """Run all parts until SIGINT, SIGTERM or SIGHUP. Returns the names of the parts that had to be killed then.
+
+    Raises CannotStart, DeviceUnavailable, NoRedisServer.
+    """
     home = settings.home.resolve()
     with naming_what_is_refused(home):
         settings.protect_home()
@@ -142,11 +151,11 @@ def up(settings: AppSettings, announce: Callable[[str], None]) -> None:
         lock = hold(home)
     check_port(settings.host, settings.port)
     workers = environments(settings)
-    stopping = SignalFlag()
-    for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(sign, lambda *_: stopping.set())
-
+    signals = StopSignals()
+    signals.listen()
+    stopping = signals.stopping
     parts: list[Part] = []
+    killed: list[str] = []
     environment = {
         **settings.absolute_paths(),
         "ACGAN_HOST": settings.host,
@@ -173,8 +182,9 @@ def up(settings: AppSettings, announce: Callable[[str], None]) -> None:
         watch(parts, stopping, partial(release, environment["ACGAN_REDIS_URL"], settings.backoff_seconds))
         logger.info("stopping all processes; a run in progress saves its state first")
     finally:
-        stop(parts)
+        killed += stop(parts, signals.hurry.is_set)
         lock.close()
+    return killed
 
 
 def release(url: str, backoff_seconds: float, worker: int) -> None:
@@ -212,18 +222,24 @@ def environments(settings: AppSettings) -> dict[str, dict[str, str]]:
     return shared
 
 
-def stop(parts: list[Part]) -> None:
-    """Stop workers and API together, then Redis, which workers need to return their jobs to the queue."""
+def stop(parts: list[Part], is_urgent: Callable[[], bool]) -> list[str]:
+    """Stop workers and API together, then Redis, which workers need to return their jobs to the queue.
+
+    Returns the names of the parts that had to be killed. If `is_urgent` returns true, the others are killed at once.
+    """
     users = [part for part in parts if part.name != "redis"]
     for part in users:
         part.ask_to_end()
-    deadline = time.monotonic() + GRACE_SECONDS
+    asked, killed = time.monotonic(), []
     for part in users:
-        part.end_by(deadline)
+        grace = GRACE_SECONDS if part.name == "api" else WORKER_GRACE_SECONDS
+        if not part.end_by(asked + grace, is_urgent):
+            killed.append(part.name)
     for part in parts:
         if part.name == "redis":
             part.ask_to_end()
             part.end_by(time.monotonic() + REDIS_GRACE_SECONDS)
+    return killed
 
 
 def watch(parts: list[Part], stopping: SignalFlag, lost: Callable[[int], None] = lambda _pid: None) -> None:
@@ -302,7 +318,8 @@ def check_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise CannotStart(
-                f"cannot listen on {host_port(host, port)} ({error.strerror}): choose another with --port"
+                f"cannot listen on {host_port(host, port)} ({error.strerror}): choose another with --port or "
+                "ACGAN_PORT, as in `ACGAN_PORT=8001 make up`"
             ) from None
 
 

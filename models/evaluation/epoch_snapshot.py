@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+from models.evaluation.metrics import Check, go_on
 from models.evaluation.quality_gate import QualityGate, Verdict
 from models.networks.weights import snapshot
 from models.records import EpochResult
@@ -26,15 +27,28 @@ class EpochSnapshot(NamedTuple):
     seconds: float  # time to judge and copy
 
 
-def snapshot_epoch(trainer: Trainer, result: EpochResult, assessor: QualityGate | None) -> EpochSnapshot:
+def snapshot_epoch(
+    trainer: Trainer, result: EpochResult, assessor: QualityGate | None, check: Check = go_on
+) -> EpochSnapshot:
     """Judge an epoch's generator, draw its plot, and copy the networks to the host. Folds the generator once.
 
-    Call it before the trainer continues. Without an assessor the verdict has no figures and refuses nothing.
+    Call it before the trainer continues. Without an assessor the verdict has no figures and refuses nothing. `check` is
+    called often. If it raises, the trainer returns to the end of the epoch's training: a run that resumes from its
+    state tests and judges this epoch again.
     """
+    try:
+        return _snapshot(trainer, result, assessor, check)
+    except BaseException:
+        trainer.return_to_end_of(result)
+        raise
+
+
+def _snapshot(trainer: Trainer, result: EpochResult, assessor: QualityGate | None, check: Check) -> EpochSnapshot:
     began = time.monotonic()
     average = trainer.averaged_generator()
     folded = prepare(trainer.generator, trainer.device)
-    verdict = assessor.verdict(folded, average) if assessor else Verdict(False, {}, None)
+    verdict = assessor.verdict(folded, average, check) if assessor else Verdict(False, {}, None)
+    check()
     plot = epoch_plot(folded, trainer.dataset, result.epoch, trainer.config.seed)
     networks = snapshot(trainer.generator), snapshot(average), snapshot(trainer.discriminator)
     return EpochSnapshot(result, verdict, plot, *networks, time.monotonic() - began)

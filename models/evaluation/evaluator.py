@@ -176,7 +176,7 @@ class Evaluator:
         parts = metrics.split_by_class(seen.features, labels, self.dataset.class_count)
         groups = metrics.split_by_class(resampling.groups_of(labels), labels, self.dataset.class_count)
         real = self.judge.distances.tolist()
-        distances = [metrics.mean_distance(features) for features in parts]
+        distances = [metrics.mean_distance(features, self.check) for features in parts]
         ratios = [own / theirs if theirs else math.nan for own, theirs in zip(distances, real, strict=True)]
         without = resampling.variety_without(parts, groups, real, self.check).cpu().tolist()  # one transfer from a GPU
         mean = sum(ratios) / len(ratios)
@@ -254,7 +254,7 @@ class Evaluator:
     def close(self) -> Tensor:
         """Distance below which a digit counts as a copy. By chance, a share CLOSE of the test digits is that near."""
         train, test = (images.flatten(1).float() for images in (self.dataset.train_images, self.dataset.test_images))
-        return metrics.nearest(test[:NEIGHBOURS], train)[0].quantile(CLOSE)
+        return metrics.nearest(test[:NEIGHBOURS], train, self.check)[0].quantile(CLOSE)
 
 
 def evaluate(

@@ -69,7 +69,7 @@ def with_real(student: Classifier, role: Role, dataset: Dataset, check: Callable
     seen, labels = look(student, dataset.test_images, check), dataset.test_labels
     trained = look(student, dataset.train_images, check).features
     parts = split_by_class(trained, dataset.train_labels, dataset.class_count)
-    distances = [mean_distance(features) for features in parts]
+    distances = [mean_distance(features, check) for features in parts]
     accuracy = float((seen.classes == labels).float().mean())
     return Judge(student, role, Moments.of(seen.features), torch.tensor(distances), accuracy)
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 ROWS = 1000  # rows whose distances to all others are in memory at once
+PIXEL_ROWS = 250  # the same for rows of pixels, which are ten times as long and are compared with a training split
 
 Check = Callable[[], None]  # called between parts of a long computation, which ends if it raises
 
@@ -84,27 +85,27 @@ def density_and_coverage(real: Tensor, generated: Tensor, k: int = 5, check: Che
     return held / (k * len(generated)), covered / len(real)
 
 
-def _cut(x: Tensor, check: Check) -> Iterator[Tensor]:
-    for rows in x.split(ROWS):
+def _cut(x: Tensor, check: Check, size: int = ROWS) -> Iterator[Tensor]:
+    for rows in x.split(size):
         check()
         yield rows
 
 
-def mean_distance(features: Tensor) -> float:
+def mean_distance(features: Tensor, check: Check = go_on) -> float:
     """Return the mean distance between two of the features, a measure of how much they vary."""
-    return float(pairwise_mean(features))
+    return float(pairwise_mean(features, check))
 
 
-def pairwise_mean(features: Tensor) -> Tensor:
+def pairwise_mean(features: Tensor, check: Check = go_on) -> Tensor:
     """Compute `mean_distance` as a tensor, float64 (), without reading it back from the features' device."""
     n = len(features)
-    total = torch.stack([torch.cdist(rows, features).double().sum() for rows in features.split(ROWS)]).sum()
+    total = torch.stack([torch.cdist(rows, features).double().sum() for rows in _cut(features, check)]).sum()
     return total / (n * (n - 1))
 
 
 def nearest(of: Tensor, among: Tensor, check: Check = go_on) -> tuple[Tensor, Tensor]:
     """Find for each row of (N, F) the nearest row of (M, F): distances (N,) and indices (N,)."""
-    found = [torch.cdist(rows, among).min(1) for rows in _cut(of, check)]
+    found = [torch.cdist(rows, among).min(1) for rows in _cut(of, check, PIXEL_ROWS)]
     return torch.cat([each.values for each in found]), torch.cat([each.indices for each in found])
 
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from models.config import DatasetName
 from models.data.dataset import Dataset
-from models.evaluation.classifier import Check, look
+from models.evaluation.classifier import look
 from models.evaluation.judge import Judge, bundled_judge, find_judge
-from models.evaluation.metrics import Moments, frechet, go_on, pairwise_mean, wilson
+from models.evaluation.metrics import Check, Moments, frechet, go_on, pairwise_mean, wilson
 from models.evaluation.resampling import frechet_interval, groups_of, interval, variety_without
 from models.networks.acgan import Generator
 from models.networks.inference import FoldedGenerator, all_finite
@@ -104,23 +104,28 @@ class QualityGate:
         self.labels = torch.arange(self.classes, device=device).repeat_interleave(digits)
         self.noise = latents(SEED, 0, digits, latent_size).to(device).repeat(self.classes, 1)
 
-    def verdict(self, raw: Generator | FoldedGenerator, averaged: Generator | FoldedGenerator | None = None) -> Verdict:
+    def verdict(
+        self,
+        raw: Generator | FoldedGenerator,
+        averaged: Generator | FoldedGenerator | None = None,
+        check: Check = go_on,
+    ) -> Verdict:
         """Judge an epoch's generator and, if given, the one with averaged weights. The verdict is that of the better
-        one by Frechet distance."""
+        one by Frechet distance. Takes seconds on a CPU: `check` is called often, and ends it by raising."""
         generators = [self.fold(generator) for generator in (raw, averaged) if generator is not None]
         if not bool(torch.stack([generator.finite for generator in generators]).all()):
             return Verdict(False, {}, NOT_FINITE)
-        qualities = [self.assess(generator) for generator in generators]
+        qualities = [self.assess(generator, check) for generator in generators]
         better = min(range(len(qualities)), key=lambda which: qualities[which].frechet_distance)
-        metrics = qualities[better].metrics() | self.intervals(qualities[better])
+        metrics = qualities[better].metrics() | self.intervals(qualities[better], check)
         if averaged is not None:
             for name, quality in zip(("raw", "averaged"), qualities, strict=True):
                 metrics[f"frechet_distance_{name}"] = round(quality.frechet_distance, 4)
         return Verdict(better == 1, metrics, qualities[better].refusal(self.names))
 
-    def assess(self, generator: Generator | FoldedGenerator) -> Quality:
+    def assess(self, generator: Generator | FoldedGenerator, check: Check = go_on) -> Quality:
         """Draw the addresses and compute their figures. Reads all figures from the device at once."""
-        seen = look(self.judge.classifier, self.draw(self.fold(generator)))
+        seen = look(self.judge.classifier, self.draw(self.fold(generator), check), check)
         recognised = (seen.classes == self.labels).view(self.classes, -1).float().mean(1)
         by_class = seen.features.view(self.classes, -1, seen.features.shape[1])  # the labels are in order
         distances = torch.stack([pairwise_mean(features) for features in by_class])
@@ -134,7 +139,7 @@ class QualityGate:
             features.view(len(self.labels), -1).float(),
         )
 
-    def intervals(self, quality: Quality) -> dict[str, float]:
+    def intervals(self, quality: Quality, check: Check = go_on) -> dict[str, float]:
         """Return `judged_per_class`, and the ends of the 95 % intervals of all figures but `label_accuracy_0`, ...
 
         The intervals of these follow from the accuracy and `judged_per_class`.
@@ -143,7 +148,7 @@ class QualityGate:
         n = len(self.labels) // self.classes
         groups = groups_of(torch.arange(self.classes).repeat_interleave(n))
         varied = variety_without(
-            quality.features.split(n), groups.split(n), [float(real) for real in self.judge.distances], go_on
+            quality.features.split(n), groups.split(n), [float(real) for real in self.judge.distances], check
         )
         right = [round(share * n) for share in quality.recognised]
         least = min(range(self.classes), key=lambda label: quality.variety[label])
@@ -152,17 +157,20 @@ class QualityGate:
             "label_accuracy_worst": wilson(min(right), n),
             "variety": interval(sum(quality.variety) / self.classes, varied.mean(0).tolist()),
             "variety_least": interval(quality.variety[least], varied[least].tolist()),
-            "frechet_distance": frechet_interval(quality.frechet_distance, quality.features, self.real, groups, go_on),
+            "frechet_distance": frechet_interval(quality.frechet_distance, quality.features, self.real, groups, check),
         }
         for label, value in enumerate(quality.variety):
             ends[f"variety_{label}"] = interval(value, varied[label].tolist())
         found = {f"{name}_{end}": value for name, both in ends.items() for end, value in zip(ENDS, both, strict=True)}
         return {"judged_per_class": n, **{name: max(0.0, round(value, 4)) for name, value in found.items()}}
 
-    def draw(self, generator: FoldedGenerator) -> Tensor:
+    def draw(self, generator: FoldedGenerator, check: Check = go_on) -> Tensor:
         """Draw the judged digits: uint8 (N, 28, 28)."""
-        batches = zip(self.noise.split(DRAWN_AT_ONCE), self.labels.split(DRAWN_AT_ONCE), strict=True)
-        return torch.cat([to_pixels(generator(noise, labels)) for noise, labels in batches])
+        drawn = []
+        for noise, labels in zip(self.noise.split(DRAWN_AT_ONCE), self.labels.split(DRAWN_AT_ONCE), strict=True):
+            check()
+            drawn.append(to_pixels(generator(noise, labels)))
+        return torch.cat(drawn)
 
     def fold(self, generator: Generator | FoldedGenerator) -> FoldedGenerator:
         return generator if isinstance(generator, FoldedGenerator) else FoldedGenerator(generator, self.device)

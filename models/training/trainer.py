@@ -110,8 +110,21 @@ class Trainer:
     def begin_epoch(self, epoch: int) -> None:
         self.set_position(Position(epoch=epoch, iteration=0, seconds=0.0))
         self.began = time.monotonic()
+        # Sums of the losses of the epoch that ended.
+        self.ended_losses = self.compute.generator_losses.clone(), self.compute.discriminator_losses.clone()
         self.compute.generator_losses.zero_()
         self.compute.discriminator_losses.zero_()
+
+    def return_to_end_of(self, result: EpochResult) -> None:
+        """Return to the position before the test of the epoch whose result `run` has yielded last.
+
+        A run that continues from there tests the epoch again and yields an equal result. Call it before `run` continues
+        and only to end this run.
+        """
+        self.set_position(Position(epoch=result.epoch, iteration=self.batches, seconds=result.seconds))
+        self.began = time.monotonic() - self.seconds
+        self.compute.generator_losses.copy_(self.ended_losses[0])
+        self.compute.discriminator_losses.copy_(self.ended_losses[1])
 
     def train_epoch(self, pace: Throughput, on_progress: OnProgress | None = None) -> tuple[Loss, Loss]:
         """Train the remaining iterations of the epoch. Returns the mean losses of generator and discriminator.

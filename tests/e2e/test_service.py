@@ -157,6 +157,7 @@ def test_a_port_in_use_is_reported_in_a_sentence(service: Service, tmp_path: Pat
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     assert "choose another with --port" in refused.stderr
+    assert "`ACGAN_PORT=8001 make up`" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 
@@ -181,6 +182,8 @@ def test_ctrl_c_ends_everything_and_the_next_start_resumes(tmp_path: Path, recip
         service.until("the run makes progress", lambda: service.job(long)["progress"])
         assert service.stop() < 10
         assert service.processes() == {}
+        last = service.log.read_text().rstrip().splitlines()[-1]
+        assert last == "stopped: all processes have ended; runs and other jobs continue at the next start"
 
     with running(tmp_path / "home", **DATA) as service:
         assert service.job(done["id"]) == done

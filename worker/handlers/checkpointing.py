@@ -66,12 +66,14 @@ class CheckpointPublisher:
         self.supervisor.stop()
 
     def start_to_publish(self, result: EpochResult, publish: Callable[[EpochSnapshot], None]) -> None:
-        """Judge the epoch's digits and call `publish` on the writer thread. Raises the error of an earlier `publish`.
+        """Judge the epoch's digits and call `publish` on the writer thread. Raises the error of an earlier `publish`,
+        and what `JobContext.check` raises while the digits are judged: a state that is saved then is one from which
+        this epoch is tested and judged again.
 
         `publish` must also record the epoch: after it returns, states of later epochs may be saved.
         """
         with tracing.span("snapshot"):
-            snapshot = snapshot_epoch(self.trainer, result, self.assessor)
+            snapshot = snapshot_epoch(self.trainer, result, self.assessor, self.context.check)
 
         def write() -> None:
             with self.writing.working(), tracing.span("publish", {tracing.EPOCH: result.epoch}):

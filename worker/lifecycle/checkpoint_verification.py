@@ -14,17 +14,23 @@ MOST_NAMED = 3  # faults listed in `trouble`; the others are counted
 
 
 def find_damage(
-    store: CheckpointStore, job: str, epochs: Iterable[int], check: Callable[[], None], seconds: float = VERIFY_SECONDS
+    store: CheckpointStore,
+    job: str,
+    epochs: Iterable[int],
+    check: Callable[[], None],
+    seconds: float = VERIFY_SECONDS,
+    is_urgent: Callable[[], bool] = lambda: False,
 ) -> str:
     """Verify the checkpoints of these epochs, newest first. Returns a description of the faults, or an empty string.
 
-    Calls `check` before each. Raises only what `check` raises.
+    Calls `check` before each. If `is_urgent` returns true, the files of the remaining epochs are not read, only their
+    manifests. Raises only what `check` raises.
     """
     until, faults = time.monotonic() + seconds, []
     for epoch in sorted(epochs, reverse=True):
         check()
         try:
-            verify(store, CheckpointId(job, epoch), whole=time.monotonic() < until)
+            verify(store, CheckpointId(job, epoch), whole=time.monotonic() < until and not is_urgent())
         except (CheckpointDamaged, CheckpointNotFound) as error:
             faults.append(printable(f"epoch {epoch}: {error}"))
         except OSError as error:

@@ -71,7 +71,12 @@ def handle_one_signal_at_a_time() -> None:
         signal.signal(sign, handle)
 
 
+def is_requested() -> bool:
+    """Return whether this worker is shutting down."""
+    return _requested.is_set()
+
+
 def check() -> None:
     """Raises Interrupted if this worker is shutting down."""
-    if _requested.is_set():
+    if is_requested():
         raise Interrupted

@@ -1,7 +1,7 @@
 """`acgan up`: Redis, workers and the API on this machine."""
 
 from app.cli.display.output import console
-from app.cli.errors import fail_on, read_settings, require_posix
+from app.cli.errors import fail_on, print_note, read_settings, require_posix
 from app.cli.options import Home, Host, Port, Workers
 
 
@@ -28,4 +28,18 @@ def up(host: Host = None, port: Port = None, home: Home = None, workers: Workers
     settings = read_settings(host=host, port=port, home=home, workers=workers)
     log_config.configure(settings)
     with fail_on():
-        run(settings, announce)
+        killed = run(settings, announce)
+    print_note(stopped(killed))
+
+
+def stopped(killed: list[str]) -> str:
+    """Return the last line of `acgan up`: what continues at the next start, and what had to be killed.
+
+    The API stores nothing, so nothing is lost if it is killed.
+    """
+    if not (workers := [name for name in killed if name != "api"]):
+        return "stopped: all processes have ended; runs and other jobs continue at the next start"
+    return (
+        f"stopped: {', '.join(workers)} did not end in time and was killed; at the next start, runs and other jobs "
+        "continue from what was saved last"
+    )

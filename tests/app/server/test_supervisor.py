@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from app.cli.commands.up import stopped
 from app.server.embedded_redis import free_port
-from app.server.supervisor import CannotStart, Part, hold, listens, watch
+from app.server.stop_signals import StopSignals
+from app.server.supervisor import CannotStart, Part, hold, listens, stop, watch
 from tests.worker.conftest import until
 from worker.lifecycle.signal_flag import SignalFlag
 from worker.observability.addresses import http_address
@@ -80,6 +82,46 @@ def test_a_part_whose_log_was_deleted_is_restarted(tmp_path: Path, caplog: pytes
         watching.join(10)
         part.end_children()
         part.process.wait()
+
+
+WAITS = "import signal, time; signal.signal(signal.SIGTERM, {}); print('up', flush=True); time.sleep(600)"
+IGNORES, ENDS = WAITS.format("lambda *_: None"), WAITS.format("lambda *_: exit()")
+
+
+def test_a_second_signal_kills_only_what_has_not_ended(tmp_path: Path) -> None:
+    """One that comes with the first is ignored: supervisors often signal twice."""
+    signals = StopSignals()
+    parts = [
+        Part(name, [sys.executable, "-c", program], {}, tmp_path, tmp_path / name)
+        for name, program in (("worker-1", ENDS), ("worker-2", IGNORES), ("api", ENDS))
+    ]
+    killed: list[str] = []
+
+    def second_signal() -> bool:
+        signals.note()
+        return signals.hurry.is_set()
+
+    stopping = threading.Thread(target=lambda: killed.extend(stop(parts, signals.hurry.is_set)))
+    try:
+        until(lambda: all(part.log and part.log.exists() and b"up" in part.log.read_bytes() for part in parts))
+        signals.note()
+        signals.note()
+        assert (signals.stopping.is_set(), signals.hurry.is_set()) == (True, False)
+        stopping.start()
+        until(lambda: parts[0].has_ended() and parts[2].has_ended())
+        assert stopping.is_alive()
+        until(second_signal)
+        stopping.join(60)
+        assert (killed, [part.has_ended() for part in parts]) == (["worker-2"], [True] * 3)
+    finally:
+        for part in parts:
+            part.end_children()
+            part.process.wait()
+
+
+def test_the_last_line_names_what_was_killed() -> None:
+    assert stopped([]) == stopped(["api"])
+    assert "worker-2 did not end in time and was killed" in stopped(["worker-2", "api"])
 
 
 def test_an_ipv6_address_has_brackets() -> None:

@@ -12,6 +12,7 @@ from models.evaluation.quality_gate import QualityGate
 from models.networks import inference
 from models.networks.weights import generator_from_bytes, state_to_bytes, to_bytes
 from models.sampling.sampler import draw_digits, prepare
+from models.training import training_state
 from models.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -56,3 +57,37 @@ def test_later_training_does_not_change_a_snapshot(config: TrainingConfig, datas
     assert to_bytes(trainer.generator) != before[0]
     states = snapshot.generator, snapshot.average, snapshot.discriminator
     assert [state_to_bytes(state) for state in states] == before
+
+
+class Stop(Exception):
+    """What `check` raises."""
+
+
+@pytest.mark.parametrize("calls", [1, 2, 5, 9])
+def test_judging_that_is_stopped_is_repeated_with_the_same_result(
+    config: TrainingConfig, dataset: Dataset, calls: int
+) -> None:
+    """The state that is saved then is the one before the epoch's test."""
+    judge = bundled_judge("mnist", "choosing")
+    assert judge
+    assessor = QualityGate(judge, config.latent_size, CPU, digits=5)
+    trainer = Trainer(config, dataset, CPU)
+    result = next(iter(trainer.run()))
+    left = iter(range(calls - 1))
+
+    def check() -> None:
+        if next(left, None) is None:
+            raise Stop
+
+    with pytest.raises(Stop):
+        snapshot_epoch(trainer, result, assessor, check)
+    state = training_state.from_bytes(training_state.to_bytes(trainer.state()))
+    assert (state.position.epoch, state.position.iteration) == (1, trainer.batches)
+    resumed, undisturbed = Trainer(config, dataset, CPU), Trainer(config, dataset, CPU)
+    resumed.load_state(state)
+    for mine, theirs in zip(resumed.run(), undisturbed.run(), strict=True):
+        assert mine.losses == theirs.losses
+        snapshots = snapshot_epoch(resumed, mine, assessor), snapshot_epoch(undisturbed, theirs, assessor)
+        assert snapshots[0].verdict == snapshots[1].verdict
+        assert state_to_bytes(snapshots[0].average) == state_to_bytes(snapshots[1].average)
+        assert state_to_bytes(snapshots[0].discriminator) == state_to_bytes(snapshots[1].discriminator)

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import poly_mmd
 
+from models.data.dataset import Dataset
+from models.evaluation.evaluator import Evaluator
+from models.evaluation.judge import bundled_judge
 from models.evaluation.metrics import (
     Moments,
     confusion,
@@ -136,3 +139,33 @@ def test_fewer_rows_than_are_wanted_are_all_found() -> None:
     rows = torch.tensor([[3, 4], [0, 1]], dtype=torch.uint8)
     distances, indices = nearest_few(torch.zeros(2, dtype=torch.uint8), rows, 9)
     assert (distances.tolist(), indices.tolist()) == ([1, 5], [1, 0])
+
+
+class Stop(Exception):
+    """What `check` raises."""
+
+
+def stop() -> None:
+    raise Stop
+
+
+def test_a_check_ends_the_search_for_near_images_and_the_measure_of_variety() -> None:
+    """Also between two parts of the thousand images that an evaluation compares with all training images."""
+    some = torch.rand(1000, 4)
+    left = iter(range(3))
+
+    def check() -> None:
+        if next(left, None) is None:
+            raise Stop
+
+    with pytest.raises(Stop):
+        nearest(some, some, check)
+    with pytest.raises(Stop):
+        mean_distance(some, stop)
+
+
+def test_a_check_ends_the_measure_of_what_counts_as_a_copy(dataset: Dataset) -> None:
+    judge = bundled_judge("mnist", "reporting")
+    assert judge
+    with pytest.raises(Stop):
+        _ = Evaluator(dataset, judge, check=stop).close

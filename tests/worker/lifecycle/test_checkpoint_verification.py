@@ -56,6 +56,14 @@ def test_after_the_time_limit_only_manifests_are_read(store: CheckpointStore) ->
     assert report_of(store, 1, seconds=0) != ""
 
 
+def test_a_worker_that_shuts_down_meanwhile_reads_only_manifests(store: CheckpointStore) -> None:
+    damage(store, 1, GENERATOR)
+    damage(store, 2, MANIFEST)
+    sentence = find_damage(store, NEW, (1, 2), lambda: None, is_urgent=lambda: True)
+    assert "epoch 2: the manifest" in sentence
+    assert "epoch 1" not in sentence
+
+
 def test_a_store_that_does_not_answer_is_named(store: CheckpointStore, monkeypatch: pytest.MonkeyPatch) -> None:
     def hang(*_: object, **__: object) -> bytes:
         raise Unreachable("the store did not answer within 30 s")
