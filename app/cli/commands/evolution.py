@@ -1,13 +1,15 @@
-"""`acgan evolution`: the film of a run, one digit by the checkpoint of each epoch."""
+"""`acgan evolution`: the film of a run, one image by the checkpoint of each epoch."""
 
 import random
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.cli.completion import one_of
 from app.cli.display.picture_files import ANIMATIONS
 from app.cli.display.pictures import chosen_format, given, show_picture
+from app.cli.errors import fail
 from app.cli.options import (
     AnimationOut,
     AsJson,
@@ -22,11 +24,25 @@ from app.cli.options import (
 )
 from app.cli.references import RUNS, find_job
 from app.cli.service import service
+from models.bounded_reading import printable
+from models.data.catalog import DIGITS
+
+if TYPE_CHECKING:  # takes a while to load
+    from acgan_client import Client
 
 
 def evolution(
     job: JobArgument,
-    label: Annotated[int, typer.Option("--digit", min=0, max=9, help="The digit, 0 to 9.")] = 7,
+    wanted: Annotated[
+        str | None,
+        typer.Option(
+            "--class",
+            "--digit",
+            metavar="CLASS",
+            help="Name or number of the class. [default: 7 of digits, otherwise the first class of the run]",
+            show_default=False,
+        ),
+    ] = None,
     out: AnimationOut = None,
     form: Annotated[
         str | None,
@@ -52,8 +68,8 @@ def evolution(
     url: Url = None,
     key: Key = None,
 ) -> None:
-    """Draw one digit with every epoch of a run, as an animation or a sheet."""
-    wanted = chosen_format(out, form, ANIMATIONS)
+    """Draw one image with every epoch of a run, as an animation or a sheet."""
+    suffix = chosen_format(out, form, ANIMATIONS)
     if out is None and columns is None:
         columns = 60  # one row, which the terminal divides
     seed = random.getrandbits(53) if seed is None else seed  # the response does not name one that the service chooses
@@ -66,15 +82,40 @@ def evolution(
         scale=scale,
         padding=padding,
         invert=invert,
-        format=wanted,
+        format=suffix,
     )
     with service(url, key) as client:
         job_id = find_job(client, job, RUNS)
-        drawn = client.evolution(job_id, label, **query)
+        names = classes_of(client, job_id)
+        label, name = find_class(names, wanted)
+        drawn = client.evolution(job_id, names[label], **query)
     show_picture(
         drawn,
-        f"digit {label} of job {job_id}",
+        f"{printable(name)} of job {job_id}",
         out,
         as_json,
         {"job": job_id, "label": label, "seed": seed, "index": index},
     )
+
+
+def classes_of(client: "Client", job_id: str) -> Sequence[str]:
+    """Return the names of a run's classes; without a usable checkpoint those of digits. Raises ClientError."""
+    found = (each.classes for each in client.checkpoints().checkpoints if each.job == job_id)
+    return next(found, None) or DIGITS
+
+
+def find_class(names: Sequence[str], wanted: str | None) -> tuple[int, str]:
+    """Return the number of a class, given its name or number, and what it is called in a sentence.
+
+    Ends the command with a sentence if there is no such class.
+    """
+    are_digits = tuple(names) == DIGITS
+    if wanted is None:
+        label = 7 if are_digits else 0
+    elif wanted in names:
+        label = names.index(wanted)
+    elif wanted.isascii() and wanted.isdigit() and int(wanted) < len(names):
+        label = int(wanted)
+    else:
+        fail(f"--class: there is no class {printable(repr(wanted))}: the classes are {printable(', '.join(names))}")
+    return label, f"{'digit' if are_digits else 'class'} {names[label]}"

@@ -171,6 +171,24 @@ def test_a_film_is_printed_on_a_terminal_as_digits_side_by_side(address: str) ->
     assert sentence == f"digit 3 of job {NEW}: seed 4, index 0"
 
 
+OWN = "20260103-000000-aaaaaa"
+
+
+def test_the_film_of_a_run_on_own_images_takes_the_names_of_their_classes(
+    address: str, store: CheckpointStore, tmp_path: Path
+) -> None:
+    made = bring(store.training_data, "shapes", classes=("circle", "cross", "square"))
+    publish_own(store, OWN, str(made.reference), made.classes)
+    out = str(tmp_path / "x.png")
+    for words, name in (([], "circle"), (["--class", "square"], "square"), (["--digit", "1"], "cross")):
+        ended = acgan("evolution", OWN, *words, "--seed", "4", "-o", out)
+        assert ended.returncode == 0, ended.stderr
+        assert ended.stdout.startswith(f"class {name} of job {OWN}: ")
+    refused = acgan("evolution", OWN, "--class", "7", "-o", out)
+    assert refused.returncode == 2
+    assert refused.stderr == "error: --class: there is no class '7': the classes are circle, cross, square\n"
+
+
 def test_a_wide_picture_is_cut_between_digits() -> None:
     picture = np.zeros((2, 30), np.uint8)
     picture[0] = 255
