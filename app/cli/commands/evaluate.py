@@ -76,13 +76,14 @@ def evaluate_there(
     wanted: dict[str, Any], as_json: bool, picture: Path | None, url: str | None, key: str | None
 ) -> None:
     """Order an evaluation, wait for it and show its figures."""
+    from app.cli.display.evaluation_progress import showing_progress
     from models.evaluation.evaluation_records import Evaluation
 
     with ask_service(url, key) as client:
         ordered = client.evaluate(**wanted)
         again = f"`acgan follow {ordered.id}` follows it, `acgan cancel {ordered.id}` cancels it"
         with interruptible(f"the service continues with the evaluation: {again}"):
-            with error_console.status(f"evaluation {ordered.id} of {ordered.checkpoint}"):
+            with showing_progress(client, ordered, error_console):
                 ended = client.wait(ordered, check=False)
             exit_unless_succeeded("evaluation", ended)
             result = client.evaluation_result(ended)

@@ -20,6 +20,7 @@ class Column:
     drop: int | None = None  # number of the step that leaves it out; None to keep it
     shortest: int | None = None  # characters to which its cells may be shortened
     rank: int = 0  # number of the step that shortens it
+    note: str = ""  # a sentence for the caption, which is printed only with the column
     ellipsis: bool = True  # at the end of shortened cells; not for ids, whose beginnings are arguments of commands
     cells: list[Text] = field(default_factory=list)
 
@@ -92,5 +93,6 @@ def print_table(table: Table, to: SafeConsole = console) -> None:
     else:
         for row in table.rows():
             write_line("\t".join(printable(value) for value in row))
-    if table.caption:
-        print_sentence(table.caption)
+    shown = [column for column, _ in table.fitted(to.width)] if to.is_terminal else table.columns
+    if caption := " ".join(filter(None, (table.caption, *(column.note for column in shown)))):
+        print_sentence(caption)

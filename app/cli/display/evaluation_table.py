@@ -9,9 +9,9 @@ from models.evaluation.evaluation_records import Evaluation, Figures, Interval
 def tabulate(evaluation: Evaluation) -> Table:
     """Return a table of the figures, next to those of real digits."""
     digits = f"{evaluation.checkpoint}, {evaluation.generator.digits} digits"
-    table = Table(
-        Column("figure"), Column(digits, right=True), Column(f"real {evaluation.dataset}", right=True, drop=1)
-    )
+    note = "The column of real digits compares training digits with test digits."
+    real_digits = Column(f"real {evaluation.dataset}", right=True, drop=1, note=note)
+    table = Table(Column("figure"), Column(digits, right=True), real_digits)
     names = evaluation.classes
     generated, real = rows(evaluation.generator, names), rows(evaluation.real, names)
     for (figure, value), of_real in zip(generated.items(), real.values(), strict=True):
@@ -19,7 +19,7 @@ def tabulate(evaluation: Evaluation) -> Table:
     table.caption = (
         f"The judge classifies {evaluation.judge_accuracy:.2%} of real test digits correctly "
         f"({between(evaluation.judge_accuracy_interval, '.2%')}). Ranges are 95 % intervals. "
-        f"Took {evaluation.seconds:.0f} s. The column of real digits compares training digits with test digits."
+        f"Took {evaluation.seconds:.0f} s."
     )
     return table
 
