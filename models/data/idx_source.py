@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 WAYS_OUT = (
     "Put the four IDX files (gzipped or not), or an .npz as Keras' mnist.npz, in a folder and name it in "
-    "ACGAN_DATA_DIR, or train on printed digits, which need no files: `dataset: printed`."
+    "ACGAN_DATA_DIR, of this command too. A run on printed digits needs no files: `dataset: printed`."
 )
 
 ARCHIVE_SECONDS = 3600.0  # for 560 MB: at least 160 kB/s
@@ -103,8 +103,8 @@ def _ways_out(data: TrainingData) -> str:
     else:
         return WAYS_OUT
     return (
-        f"Put {file} in a folder and name it in ACGAN_DATA_DIR, or train on printed digits, which need no files: "
-        "`dataset: printed`."
+        f"Put {file} in a folder and name it in ACGAN_DATA_DIR, of this command too. A run on printed digits needs no "
+        "files: `dataset: printed`."
     )
 
 

@@ -144,6 +144,7 @@ def write_preview(built: "Built", out: Path) -> None:
 
 
 def store(settings: "AppSettings", name: str, built: "Built", as_json: bool) -> None:
+    from app.cli.errors import print_note
     from app.cli.local.training_data import describe, store_here
 
     manifest, is_new = store_here(settings, name, built)
@@ -160,6 +161,7 @@ def store(settings: "AppSettings", name: str, built: "Built", as_json: bool) -> 
     )
     print_warnings(manifest.warnings)
     print_sentence(f"train on it: acgan train --recipe {RECIPE} --dataset {name}{batch_size_for(train)}")
+    print_note(f"it is in the store {settings.store_address}: `--upload` sends images to a service with another store")
 
 
 def batch_size_for(images: int) -> str:
