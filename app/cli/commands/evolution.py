@@ -30,18 +30,14 @@ from models.data.catalog import DIGITS
 if TYPE_CHECKING:  # takes a while to load
     from acgan_client import Client
 
+CLASS_HELP = "Name or number of the class. [default: 7 of digits, otherwise the first class of the run]"
+
 
 def evolution(
     job: JobArgument,
     wanted: Annotated[
         str | None,
-        typer.Option(
-            "--class",
-            "--digit",
-            metavar="CLASS",
-            help="Name or number of the class. [default: 7 of digits, otherwise the first class of the run]",
-            show_default=False,
-        ),
+        typer.Option("--class", "--digit", metavar="CLASS", help=CLASS_HELP, show_default=False),
     ] = None,
     out: AnimationOut = None,
     form: Annotated[
@@ -89,13 +85,8 @@ def evolution(
         names = classes_of(client, job_id)
         label, name = find_class(names, wanted)
         drawn = client.evolution(job_id, names[label], **query)
-    show_picture(
-        drawn,
-        f"{printable(name)} of job {job_id}",
-        out,
-        as_json,
-        {"job": job_id, "label": label, "seed": seed, "index": index},
-    )
+    about = {"job": job_id, "label": label, "seed": seed, "index": index}
+    show_picture(drawn, f"{printable(name)} of job {job_id}", out, as_json, about)
 
 
 def classes_of(client: "Client", job_id: str) -> Sequence[str]:
