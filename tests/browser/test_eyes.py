@@ -1,6 +1,7 @@
 """Accessibility: axe's rules in light and dark, wide and narrow; and the form for a key."""
 
 import re
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -74,6 +75,30 @@ def test_axe_detects_a_planted_violation(browser: Browser, settings: AppSettings
             "label-title-only",
         }
         page.close()
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "append(false)",
+        "append('Epoch undefined')",
+        "append('named undefined_1, ACGAN_JUDGE=false')",
+        "querySelector('h1').firstChild.data = '[object Object]'",
+        "querySelector('h1').title = 'NaN %'",
+    ],
+)
+def test_each_view_is_checked_for_words_that_only_a_mistake_shows(
+    browser: Browser, settings: AppSettings, planted: str
+) -> None:
+    is_mistake = "named" not in planted
+    with (
+        serving(settings) as address,
+        pytest.raises(AssertionError, match="#/new") if is_mistake else nullcontext(),
+        visiting(browser, address) as page,
+    ):
+        page.goto("/#/new")
+        expect(page.locator("main select").first).to_be_visible()
+        page.evaluate(f"document.querySelector('main .view').{planted}")
 
 
 def serious(page: Page) -> list[str]:

@@ -19,7 +19,12 @@ function fill(element, attributes, children) {
     else if (name === "value" || name === "checked" || name === "disabled") element[name] = value;
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat(3).filter((child) => child !== null && child !== undefined && child !== false));
+  return add(element, children);
+}
+
+/** Append to an element what there is of `children`: the browser's own `append` shows null and false as words. */
+export function add(element, ...children) {
+  element.append(...children.flat(4).filter((child) => child !== null && child !== undefined && child !== false));
   return element;
 }
 

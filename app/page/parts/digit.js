@@ -70,7 +70,10 @@ export function showDigit(find, position, count, signal) {
   async function open() {
     grid.hidden = !grid.hidden;
     explore.setAttribute("aria-expanded", String(!grid.hidden));
-    if (!grid.hidden) await grid.draw(found, point);
+    if (grid.hidden) return;
+    const focused = document.activeElement;
+    await grid.draw(found, point);
+    if (!grid.hidden && document.activeElement === focused) grid.enter(); // on the button, Enter would close the grid
   }
 
   async function download() {

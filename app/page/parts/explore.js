@@ -12,7 +12,7 @@ export const HERE = { x: 0, y: 0, directions: 0 };
 
 /**
  * Create the grid, which is empty. `await grid.draw(subject, point)` fills it around a point: x, y and directions, as in the
- * API. `moved(point)` is called when the user chooses another point; it calls `draw`.
+ * API. `moved(point)` is called when the user chooses another point; it calls `draw`. `grid.enter()` focuses the middle.
  */
 export function explorer(moved, signal) {
   const begin = onlyLatest(signal);
@@ -23,8 +23,9 @@ export function explorer(moved, signal) {
     return h("button", { type: "button", class: "cell", tabindex: place === MIDDLE ? 0 : -1, onclick: () => choose(place).catch(showError) }, image);
   });
   const step = h("input", { type: "range", id: "step", min: 0.05, max: 1, step: 0.05, value: STEP, onchange: () => again() });
-  const group = h("div", { class: "cells", role: "group", "aria-label": "Images around this one. Arrow keys choose one, Enter moves there.", onkeydown: walk }, cells);
+  const group = h("div", { class: "cells", role: "group", "aria-label": "Images around this one", "aria-describedby": "explore-hint", onkeydown: walk }, cells);
   const grid = h("section", { class: "explore", hidden: true, "aria-label": "Explore" }, group,
+    h("p", { class: "hint", id: "explore-hint" }, "Click an image to move there, or choose one with the arrow keys and press Enter."),
     h("div", { class: "field" }, h("label", { for: "step" }, "Distance between images"), step),
     h("p", { class: "actions" },
       button("Other directions", () => moved({ ...HERE, directions: point.directions + 1 })),
@@ -32,6 +33,7 @@ export function explorer(moved, signal) {
   signal.addEventListener("abort", release);
 
   grid.release = release;
+  grid.enter = () => focus(MIDDLE);
   grid.draw = async (of, at) => {
     [subject, point] = [of, at];
     const { path, seed, index, checkpoint } = subject;

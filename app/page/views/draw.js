@@ -2,7 +2,7 @@
 // permanent link that returns the same images.
 
 import { file, get, onlyLatest } from "../common/api.js";
-import { button, h, notice, save, showError, tabs, title, announce } from "../common/dom.js";
+import { add, button, h, notice, save, showError, tabs, title, announce } from "../common/dom.js";
 import { showDigit } from "../parts/digit.js";
 import { shortcuts } from "../common/keys.js";
 import { DRAWINGS, freshSeed, seedField, sheet } from "../parts/canvas.js";
@@ -75,7 +75,7 @@ export async function show(root, { query }, left, isChange = false) {
   const downloads = h("div", { class: "actions" }, "Download:");
   const fixed = h("div", { class: "field" }, h("label", { for: "address" }, `Permanent link to these ${nouns}`), h("div", { class: "row" }, link, copy));
   const drawn = h("div", { class: "drawn", hidden: true }, paper, h("div", {}, h("p", { class: "hint" }, about, ` Or click one of the ${nouns}. Press ? for keyboard shortcuts.`), fixed, downloads, by));
-  root.append(title("Draw"), !data && tabs("Draw", DRAWINGS, "draw"), form, trouble, drawn);
+  add(root, title("Draw"), !data && tabs("Draw", DRAWINGS, "draw"), form, trouble, drawn);
 
   fillCheckpoints(checkpoints, wanted.checkpoint, data, signal).catch(showError);
   fillSources(sources, source, data, signal).then(() => isChange && source.focus()).catch(showError);
