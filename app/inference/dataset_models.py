@@ -7,7 +7,7 @@ from typing import NamedTuple
 import anyio.to_thread
 from cachetools import LRUCache
 
-from app.inference.model_manager import ROLES, LoadedModel, ModelManager
+from app.inference.model_manager import ROLES, LoadedModel, ModelManager, none_passed
 from models.data.reference import Reference
 from models.networks.weights import InvalidWeights
 from models.registry.pointer import Revision
@@ -108,5 +108,8 @@ class DatasetModels:
         return [each for each in reversed(found) if each != than]
 
     def _nothing_of(self, wanted: Reference) -> str:
+        found = [each for each in self.models.survey()[0] if wanted.means(each.config.dataset)]
+        if found:
+            return f"no checkpoint of {wanted} may be served: {none_passed(found)}"
         names = sorted({each.config.dataset for each in self._servable()})
         return f"no checkpoint of {wanted} may be served: there are checkpoints of {', '.join(names) or 'no data set'}"

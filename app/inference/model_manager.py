@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import NamedTuple
@@ -224,11 +224,13 @@ class ModelManager:
 
     def _check_dataset(self, dataset: str) -> None:
         """Raises CheckpointNotFound if a data set has no checkpoint to serve, NotDigits if it is not one of digits."""
-        found = [each for each in self.store.manifests() if each.dataset_name == dataset and each.refused is None]
-        if found:
-            require_digits(found[-1])
+        found = [each for each in self.store.manifests() if each.dataset_name == dataset]
+        servable = [each for each in found if each.refused is None]
+        if servable:
+            require_digits(servable[-1])
         elif not (dataset == DEFAULT and self.first):
-            raise CheckpointNotFound(f"no checkpoint that was trained on {dataset} may be served yet")
+            why = f": {none_passed(found)}" if found else ""
+            raise CheckpointNotFound(f"no checkpoint that was trained on {dataset} may be served yet{why}")
 
     async def choice(self) -> ServingPolicy:
         """Return the stored serving policy; if it cannot be read, the one in effect."""
@@ -320,6 +322,13 @@ class ModelManager:
         with_first = [bundled.STORE.manifest(self.first)] if self.first else []
         usable, others = self.store.survey()
         return with_first + usable, others
+
+
+def none_passed(refused: Sequence[Manifest]) -> str:
+    """Say how many checkpoints exist, oldest first, and why the quality gate refused the newest."""
+    if len(refused) == 1:
+        return f"1 exists, and did not pass the quality check: {refused[0].refused}"
+    return f"{len(refused)} exist, and none passed the quality check; the newest: {refused[-1].refused}"
 
 
 OUTCOMES: dict[type[Exception], str] = {

@@ -1,7 +1,7 @@
 // The router. The URL holds the whole state of a view, as in #/runs/ID?epoch=3, so a reload loses nothing.
 
 import { key, wanted } from "./common/api.js";
-import { h, clearError, fileLink, notice, announce } from "./common/dom.js";
+import { h, clearError, fileLink, notice, trouble, announce } from "./common/dom.js";
 
 const VIEWS = { "": "runs", new: "new_run", runs: "run", compare: "compare", draw: "draw", play: "play", datasets: "datasets", "training-data": "training_data", checkpoints: "checkpoints", "compare-checkpoints": "blind_test" };
 
@@ -71,7 +71,7 @@ async function show() {
     if (signal.aborted || error.name === "AbortError") return;
     announce(error.message);
     const again = h("button", { type: "button", onclick: show }, "Try again");
-    main.replaceChildren(notice(error.message, again));
+    main.replaceChildren(trouble(error, again));
   }
 }
 

@@ -54,6 +54,13 @@ def publish_own(
     return store.publish(made, {GENERATOR: fresh_weights(epoch, len(classes))}).id
 
 
+def refuse(store: CheckpointStore, dataset: str, epoch: int, why: str, classes: tuple[str, ...] | None = None) -> str:
+    """Publish an epoch that the quality gate refused, without weights. Returns its id."""
+    made = manifest("20260104-000000-aaaaaa", epoch)
+    update = {"config": made.config.model_copy(update={"dataset": dataset}), "refused": why, "classes": classes}
+    return store.publish(made.model_copy(update=update), {}).id
+
+
 def publish_trained(store: CheckpointStore, job: str, data: TrainingDataManifest) -> str:
     """Publish a generator with fresh weights that names training data of the store, and their checksum."""
     made = manifest(job, 1)

@@ -6,11 +6,12 @@ from playwright.sync_api import Browser, expect
 
 from app.settings import AppSettings
 from models.registry.store import CheckpointStore
-from tests.app.conftest import fresh_weights, publish
+from tests.app.conftest import fresh_weights, publish, publish_own, refuse
 from tests.browser.conftest import SLOW, visiting
 from tests.browser.test_weights import confirm, job
 from tests.models.registry.test_store import NEW, OLD
 from tests.support.serving import serving
+from tests.support.training_sets import bring
 
 __all__ = ["job"]  # a fixture
 
@@ -95,3 +96,34 @@ def test_rolling_back_says_what_it_does_and_pins_the_previous_checkpoint(
         expect(by_evaluation).to_be_disabled()
         policy = httpx2.get(f"{address}/serving").json()
         assert (policy["policy"], policy["by"]) == ("best", "evaluation")
+
+
+def test_refused_checkpoints_are_counted_where_one_is_missing(
+    browser: Browser, settings: AppSettings, store: CheckpointStore
+) -> None:
+    classes = ("a", "b", "c")
+    data = str(bring(store.training_data, "bars", classes).reference)
+    for epoch, why in ((1, "its images of a have collapsed"), (2, "only 40.0 % of its images are recognised")):
+        refuse(store, data, epoch, why, classes)
+    with serving(settings) as address, visiting(browser, address, refused="/images/bars") as page:
+        page.goto("/#/training-data")
+        expect(page.locator("[data-name='bars']")).to_contain_text(
+            "2 checkpoints, of which none passed the quality check"
+        )
+        page.goto("/#/draw?data=bars")
+        found = page.locator(".draw .notice")
+        expect(found).to_contain_text(
+            "2 exist, and none passed the quality check; the newest: only 40.0 % of its images"
+        )
+        expect(found).not_to_contain_text("GET /")  # a request of the API is no help on the page
+        found.get_by_role("link", name="Show checkpoints").click()
+        served = page.locator(".served")
+        expect(served).to_contain_text("Every new checkpoint of mnist that passes the quality check is served.")
+        only = publish_own(store, PRINTED, data, classes)
+        page.goto(f"/#/compare-checkpoints?a={only}")
+        expect(page.locator(".notice")).to_contain_text(
+            "There is no other checkpoint of bars to compare. 2 checkpoints did not pass the quality check; "
+            "the newest: only 40.0 % of its images are recognised."
+        )
+        page.locator(".notice").get_by_role("link", name="Show checkpoints").click()
+        expect(page.get_by_role("heading", name="Checkpoints", exact=True)).to_be_visible()

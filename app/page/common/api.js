@@ -7,10 +7,19 @@ const TYPES = "/problems/"; // the beginning of a problem's `type`, whose end is
 export const NEEDS_KEY = ["key-required", "key-unknown"];
 const FINAL = [...NEEDS_KEY, "not-allowed", "job-not-found"]; // a later request would have the same answer
 
+const NEXT = { // the views that help, by the code of a problem: its hint names requests of the API instead
+  "checkpoint-not-found": ["Show checkpoints", "#/checkpoints"],
+  "checkpoint-refused": ["Show checkpoints", "#/checkpoints"],
+  "job-not-found": ["Show runs", "#/"],
+  "nothing-published": ["Start a run", "#/new"],
+  "training-data-not-found": ["Show training data", "#/training-data"],
+};
+
 export class Problem extends Error {
   constructor(detail, code = "", mistakes = [], answered = false) {
     super(detail);
     this.code = code;
+    this.next = NEXT[code]; // the text and the address of a link
     this.mistakes = mistakes;
     this.answered = answered; // whether the service sent it; otherwise the connection failed
   }
@@ -46,7 +55,9 @@ async function ask(path, { method = "GET", body, headers = {}, signal } = {}) {
 export function problemOf(status, body) {
   if (!status) return new Problem("The service does not answer. Check that it is running and that this browser can reach it.");
   const code = String(body.type ?? "").replace(TYPES, "");
-  return new Problem(body.detail || `The service returned the status ${status}.`, code, body.errors, true);
+  const { detail = "", hint } = body;
+  const text = code in NEXT && hint && detail.endsWith(hint) ? detail.slice(0, -hint.length).replace(/[: ]+$/, "").replace(/[^.?!]$/, "$&.") : detail;
+  return new Problem(text || `The service returned the status ${status}.`, code, body.errors, true);
 }
 
 async function call(path, options = {}) {

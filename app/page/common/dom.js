@@ -81,6 +81,11 @@ export function notice(text, ...beside) {
   return h("div", { class: "notice" }, h("p", {}, text), ...beside);
 }
 
+/** Describe a problem, with a link to what helps if there is one. */
+export function trouble({ message, next }, ...beside) {
+  return notice(prose(message), next && h("a", { class: "button", href: next[1] }, next[0]), ...beside);
+}
+
 export function facts(pairs) {
   const known = pairs.filter(([, value]) => value !== null && value !== undefined);
   return h("dl", { class: "facts" }, known.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
@@ -148,7 +153,8 @@ let silence;
 export function showError(error) {
   if (error.name === "AbortError") return;
   const close = h("button", { type: "button", class: "quiet", "aria-label": "Close", onclick: clearError }, "×");
-  document.getElementById("alert").replaceChildren(h("div", { class: "toast" }, h("p", {}, error.message), close));
+  const { next } = error;
+  document.getElementById("alert").replaceChildren(h("div", { class: "toast" }, h("p", {}, error.message, next && [" ", h("a", { href: next[1] }, next[0])]), close));
   clearTimeout(silence);
   silence = setTimeout(clearError, 15000);
 }

@@ -1,7 +1,7 @@
 // Compare two checkpoints blindly: which of two sheets looks more real? The sides are random, and the names hidden.
 
 import { get } from "../common/api.js";
-import { announce, button, confirmed, h, notice, save, showError, title } from "../common/dom.js";
+import { announce, button, confirmed, h, notice, save, showError, title, trouble } from "../common/dom.js";
 import { areDigits, classesOf, count, nameOf, percent, wilson } from "../common/format.js";
 import { shortcuts } from "../common/keys.js";
 import { freshSeed, sheet } from "../parts/canvas.js";
@@ -19,11 +19,19 @@ export async function show(root, { query }, signal) {
   const names = runNames();
   await names.read(usable, true, signal);
   const [first, second] = pairOf(usable, query.get("a"), query.get("b"), serving);
+  const why = (dataset) => notPassed(checkpoints.filter(({ refused, config }) => refused !== null && (!dataset || nameOf(config.dataset) === dataset)));
   root.append(title("Which looks more real?", h("a", { class: "button", href: "#/checkpoints" }, "All checkpoints")));
-  if (!first) return root.append(notice("No checkpoint has been published yet.", h("a", { class: "button primary", href: "#/new" }, "Train")));
+  if (!first) return root.append(notice(why() || "No checkpoint has been published yet.", h("a", { class: "button primary", href: "#/new" }, "Train")));
   root.append(choosers(usable, first, second, names));
-  if (!second) return root.append(notice(`There is no other checkpoint of ${nameOf(first.config.dataset)}. A run publishes one after each epoch.`));
+  const data = nameOf(first.config.dataset);
+  if (!second) return root.append(notice(`There is no other checkpoint of ${data} to compare. ${why(data) || "A run publishes one after each epoch."}`, h("a", { class: "button", href: "#/checkpoints" }, "Show checkpoints")));
   await compare(root, first, second, signal);
+}
+
+/** Say how many checkpoints, newest first, did not pass the quality check, and why; empty if there are none. */
+function notPassed(refused) {
+  if (!refused.length) return "";
+  return `${count(refused.length, "checkpoint")} did not pass the quality check${refused.length > 1 ? "; the newest" : ""}: ${refused[0].refused}.`;
 }
 
 /** The checkpoints to compare: those in the address; by default the one being served, and the newest other one like it. */
@@ -109,7 +117,7 @@ async function compare(root, first, second, signal) {
     try {
       shown = await next;
     } catch (problem) {
-      return signal.aborted || place.replaceChildren(notice(problem.message, button("Try again", proceed)));
+      return signal.aborted || place.replaceChildren(trouble(problem, button("Try again", proceed)));
     }
     upcoming = prepare();
     place.replaceChildren(...shown.map(({ text, picture }) => h("figure", {}, h("figcaption", {}, text), h("div", { class: "paper" }, picture))));

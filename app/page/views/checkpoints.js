@@ -11,7 +11,7 @@ import { evaluationOf } from "./evaluation.js";
 const AGAIN = 3000, ALL_AGAIN = 10; // milliseconds between two looks at what other tabs and runs change, and looks until all names are read
 
 const POLICIES = {
-  newest: (dataset, until) => `Every new checkpoint of ${dataset} is served${until}.`,
+  newest: (dataset, until) => `Every new checkpoint of ${dataset} that passes the quality check is served${until}.`,
   best: (dataset, until, by) => `The checkpoint of ${dataset} with the best ${by === "evaluation" ? "evaluation" : "metrics"} is served${until}.${by === "evaluation" ? " While there is no evaluation, the metrics decide." : ""}`,
   pinned: () => "This checkpoint is pinned: new ones are not served.",
 };

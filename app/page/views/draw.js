@@ -2,7 +2,7 @@
 // permanent link that returns the same images.
 
 import { file, get, onlyLatest } from "../common/api.js";
-import { add, button, h, notice, save, showError, tabs, title, announce } from "../common/dom.js";
+import { add, button, h, notice, save, showError, tabs, title, trouble, announce } from "../common/dom.js";
 import { showDigit } from "../parts/digit.js";
 import { shortcuts } from "../common/keys.js";
 import { DRAWINGS, freshSeed, seedField, sheet } from "../parts/canvas.js";
@@ -36,7 +36,7 @@ export async function show(root, { query }, left, isChange = false) {
   let address = "", saved = "", find = null;
 
   const picture = sheet();
-  const trouble = h("div");
+  const wrong = h("div");
   const paper = h("div", { class: "paper sheet" }, picture);
   const by = h("p", { class: "hint" });
   const link = h("input", { type: "text", id: "address", readonly: true, spellcheck: "false", onfocus: () => link.select() });
@@ -75,7 +75,7 @@ export async function show(root, { query }, left, isChange = false) {
   const downloads = h("div", { class: "actions" }, "Download:");
   const fixed = h("div", { class: "field" }, h("label", { for: "address" }, `Permanent link to these ${nouns}`), h("div", { class: "row" }, link, copy));
   const drawn = h("div", { class: "drawn", hidden: true }, paper, h("div", {}, h("p", { class: "hint" }, about, ` Or click one of the ${nouns}. Press ? for keyboard shortcuts.`), fixed, downloads, by));
-  add(root, title("Draw"), !data && tabs("Draw", DRAWINGS, "draw"), form, trouble, drawn);
+  add(root, title("Draw"), !data && tabs("Draw", DRAWINGS, "draw"), form, wrong, drawn);
 
   fillCheckpoints(checkpoints, wanted.checkpoint, data, signal).catch(showError);
   fillSources(sources, source, data, signal).then(() => isChange && source.focus()).catch(showError);
@@ -140,15 +140,14 @@ export async function show(root, { query }, left, isChange = false) {
       find = options.has("verify") ? null : finder({ data, classes, all, total, columns, label, seed: headers.get("X-Seed"), first: Number(options.get("index") ?? 0), checkpoint: drawnBy }, picture);
       about.disabled = find === null;
       ready(true);
-      trouble.replaceChildren();
+      wrong.replaceChildren();
       announce(`${text}, drawn by ${drawnBy}.`);
     } catch (problem) {
       if (current.aborted) return;
       ready(false);
-      const start = problem.code === "nothing-published" ? h("a", { class: "button primary", href: "#/new" }, "Start a run") : null;
       const fields = { "query.n": `Number of ${nouns}`, "query.seed": "Seed", ...Object.fromEntries(Object.entries(OPTIONS).map(([key, text_]) => [`query.${key}`, text_])) }; // labels on this page
       const mistakes = (problem.mistakes ?? []).map(({ field, message }) => `${fields[field] ?? field} ${message}.`);
-      trouble.replaceChildren(notice(mistakes.join(" ") || problem.message, start));
+      wrong.replaceChildren(mistakes.length ? notice(mistakes.join(" ")) : trouble(problem));
     }
   }
 

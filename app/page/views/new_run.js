@@ -1,7 +1,7 @@
 // The form that starts a run. It is built from the API's schema and shows an estimate of the time.
 
 import { get, onlyLatest, post } from "../common/api.js";
-import { h, notice, prose, showError, title } from "../common/dom.js";
+import { h, prose, showError, title, trouble } from "../common/dom.js";
 import { go, name, note } from "../main.js";
 import { count, duration, isUnreadable, listed, number } from "../common/format.js";
 
@@ -77,7 +77,7 @@ export async function show(root, { query }, signal) {
       const named = (problem.mistakes ?? []).map((mistake) => placed(mistake, byName)).filter(([input]) => input);
       const sentences = named.map(([input, message]) => input.showMistake(message));
       if (named.length) named[0][0].focus();
-      else wrong.replaceChildren(notice(problem.message));
+      else wrong.replaceChildren(trouble(problem));
       showError(sentences.length ? new Error(sentences.join(" ")) : problem);
     } finally {
       send.disabled = false;

@@ -1,7 +1,7 @@
 // Draw a number in the style that a seed chooses, and morph one digit into another with the latent vector of the seed, which is in the URL.
 
 import { file, key, onlyLatest } from "../common/api.js";
-import { button, exchange, fileLink, h, notice, save, showError, tabs, title, announce } from "../common/dom.js";
+import { button, exchange, fileLink, h, save, showError, tabs, title, trouble, announce } from "../common/dom.js";
 import { DRAWINGS, freshSeed, seedField, sheet } from "../parts/canvas.js";
 import { choiceField, fillCheckpoints, numberField } from "../parts/options.js";
 import { name, note } from "../main.js";
@@ -95,9 +95,9 @@ function drawing(left) {
   const paper = h("div", { class: "paper" }, picture);
   const link = h("span");
   const under = h("p", { class: "hint" }, "Permanent link: ", link);
-  const trouble = h("div");
+  const wrong = h("div");
   let address = "", saved = "";
-  const element = h("div", { class: "drawing" }, paper, under, trouble);
+  const element = h("div", { class: "drawing" }, paper, under, wrong);
   return {
     element,
     get address() {
@@ -113,13 +113,13 @@ function drawing(left) {
         fixed.searchParams.set("checkpoint", headers.get("X-Checkpoint"));
         [address, saved] = [fixed.href, called];
         exchange(link, fileLink(address, address, saved, left, { target: "_blank", rel: "noopener" }));
-        trouble.replaceChildren();
+        wrong.replaceChildren();
         paper.hidden = under.hidden = false;
       } catch (problem) {
         if (signal.aborted) return;
         address = "";
         paper.hidden = under.hidden = true;
-        trouble.replaceChildren(notice(problem.message));
+        wrong.replaceChildren(trouble(problem));
         if (problem.code !== "style-bank-not-ready") return;
         setTimeout(() => !signal.aborted && !key.isWithheld() && this.draw(path, text, called, signal), AGAIN);
       }

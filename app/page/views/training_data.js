@@ -1,7 +1,7 @@
 // Training data: the sets that a run can name, and a form that brings images of one's own.
 
 import { ENDED, get, poll, post, remove } from "../common/api.js";
-import { button, confirmed, dataTabs, facts, h, notice, prose, showError, title, announce } from "../common/dom.js";
+import { button, confirmed, dataTabs, facts, h, notice, prose, showError, title, trouble, announce } from "../common/dom.js";
 import { name } from "../main.js";
 import { MOST_FILES, ofDrop, ofFolder, packed, send } from "../common/upload.js";
 import { preview } from "../parts/previews.js";
@@ -123,7 +123,7 @@ async function bring(follow, signal) {
       const known = (problem.mistakes ?? []).map(({ field: where, message }) => [fields.find(({ key }) => where.endsWith(`.${key}`)), message]).filter(([one]) => one);
       for (const [one, message] of known) one.showMistake(message);
       if (known.length) known[0][0].focus();
-      else wrong.replaceChildren(notice(prose(problem.message)));
+      else wrong.replaceChildren(trouble(problem));
       announce(problem.message);
     } finally {
       submit.disabled = false;
@@ -230,12 +230,17 @@ function entry(set, update, signal) {
   return h("article", { class: "job dataset training", "data-name": set.name },
     h("div", {},
       h("h3", {}, heading, h("code", {}, newest), set.built_in ? " · built in" : set.versions.length > 1 && ` · ${set.versions.length} versions`),
-      h("p", { class: "hint" }, `${count(set.train_images, "training image")}, ${number(set.test_images)} for tests · ${set.classes.length} classes · ${set.checkpoints ? count(set.checkpoints, "checkpoint") : "no checkpoint yet"}`),
+      h("p", { class: "hint" }, `${count(set.train_images, "training image")}, ${number(set.test_images)} for tests · ${set.classes.length} classes · ${checkpointsOf(set)}`),
       picture, details),
     h("div", { class: "actions" },
       h("a", { class: "button", href: `#/new?dataset=${encodeURIComponent(set.name)}` }, "Start a run"),
       set.newest_checkpoint && h("a", { class: "button", href: `#/draw?data=${encodeURIComponent(set.name)}` }, "Draw"),
       !set.built_in && button("Remove", erase(set.versions.length > 1 ? set.name : newest), { title: "Remove all versions" })));
+}
+
+function checkpointsOf({ checkpoints, newest_checkpoint: newest }) {
+  if (!checkpoints) return "no checkpoint yet";
+  return `${count(checkpoints, "checkpoint")}${newest ? "" : ", of which none passed the quality check"}`;
 }
 
 function classTable({ classes, train_counts: train, test_counts: test }) {

@@ -7,7 +7,7 @@ from app.main import create_app
 from app.settings import AppSettings
 from models.config import TrainingConfig
 from models.registry.store import GENERATOR, CheckpointId, CheckpointStore
-from tests.app.conftest import fresh_weights, publish
+from tests.app.conftest import fresh_weights, publish, refuse
 from tests.models.registry.test_store import NEW, OLD
 from tests.support.api_clients import local_client
 from tests.support.records import manifest
@@ -104,6 +104,26 @@ def test_a_data_set_without_a_checkpoint_cannot_be_served(client: TestClient) ->
     refused = client.put("/serving", json={"policy": "newest", "dataset": "printed"})
     assert (refused.status_code, refused.json()["type"]) == (404, "/problems/checkpoint-not-found")
     assert "checkpoint that was trained on printed may be served yet" in refused.json()["detail"]
+
+
+def test_data_whose_checkpoints_were_all_refused_say_how_many_and_why(
+    client: TestClient, store: CheckpointStore
+) -> None:
+    def details() -> list[str]:
+        answers = [
+            client.put("/serving", json={"policy": "newest", "dataset": "printed"}),
+            client.get("/images/printed"),
+        ]
+        assert [answer.status_code for answer in answers] == [404, 404]
+        return [answer.json()["detail"] for answer in answers]
+
+    refuse(store, "printed", 1, "its digits for 4 have collapsed")
+    for detail in details():
+        assert "1 exists, and did not pass the quality check: its digits for 4 have collapsed" in detail
+    refuse(store, "printed", 2, "only 30.0 % of its digits are recognised")
+    for detail in details():
+        assert "2 exist, and none passed the quality check; the newest: only 30.0 % of its digits are" in detail
+        assert "there are checkpoints of" not in detail
 
 
 @pytest.mark.parametrize(
