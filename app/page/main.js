@@ -11,8 +11,8 @@ const PARTS = {
   run: ["parts/chart", "parts/curves", "parts/canvas", "parts/live", "parts/run_row"],
   compare: ["parts/chart", "parts/curves", "parts/canvas", "parts/run_row"],
   draw: ["parts/canvas", "parts/digit", "parts/explore", "parts/neighbours", "parts/options", "common/keys"],
-  play: ["parts/canvas", "parts/options"],
-  checkpoints: ["common/downloads", "parts/run_names", "views/evaluation"],
+  play: ["parts/canvas", "parts/options", "parts/run_row", "views/runs"],
+  checkpoints: ["common/downloads", "common/refocus", "parts/run_names", "views/evaluation"],
   blind_test: ["common/keys", "parts/canvas", "parts/run_names", "parts/tally"],
   training_data: ["parts/canvas", "parts/previews", "common/upload", "common/tar", "views/new_run"],
 };

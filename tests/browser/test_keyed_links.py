@@ -113,7 +113,9 @@ def saves_all(page: Page, address: str, made: Made) -> None:
     main.get_by_label("Epoch", exact=True).fill("1")
     check(main.get_by_role("button", name="Full plot"), f"{run}-e001.png", f"jobs/{run}/epochs/1/samples.png")
     seed = httpx2.get(f"{address}/jobs/{run}", headers=key).json()["config"]["seed"]
-    check(main.get_by_role("button", name="Film"), f"{run}.gif", f"jobs/{run}/evolution/0?seed={seed}&format=gif")
+    check(
+        main.get_by_role("button", name="Film"), f"{run}.gif", f"jobs/{run}/evolution/0?seed={seed}&format=gif&scale=6"
+    )
     visit(page, made, "checkpoints")
     (found,) = httpx2.get(f"{address}/evaluations", headers=key).raise_for_status().json()["evaluations"]
     place = f"evaluations/{found['id']}"

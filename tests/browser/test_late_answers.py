@@ -11,6 +11,7 @@ from app.settings import AppSettings
 from models.registry.store import CheckpointStore
 from models.sampling.png import encode_png
 from tests.browser.conftest import SLOW, visiting
+from tests.browser.test_blind_test import PIXELS
 from tests.browser.test_training_data import letters  # noqa: F401  # a fixture
 from tests.browser.test_upload import file
 from tests.support.serving import serving
@@ -141,6 +142,34 @@ def test_of_a_number_that_was_changed(browser: Browser, settings: AppSettings, s
         expect(shown).to_be_visible()
         late.arrive()
         expect(shown).to_be_visible()
+
+
+def test_a_number_that_waits_for_its_styles_is_drawn_from_one_latent_vector_first(
+    browser: Browser, settings: AppSettings, store: CheckpointStore
+) -> None:
+    with serving(settings) as address, visiting(browser, address, viewport=DESK) as page:
+        late = Late(page, re.compile("/numbers/(?!.*style=latent)"))
+        page.goto("/#/play?number=12&seed=4")
+        late.wait()
+        line = page.locator(".drawing").first
+        expect(line.get_by_text("Permanent link")).to_be_hidden()
+        expect(line.get_by_text("the service measures the styles")).to_be_visible()
+        draft = line.get_by_role("img", name="The number 12")
+        expect(draft).to_be_visible()
+        shown = draft.evaluate(PIXELS)
+        download = page.get_by_role("button", name="Download the number as PNG")
+        expect(download).to_be_disabled()
+        late.held[0].continue_()
+        expect(line.get_by_text("Permanent link")).to_be_visible()
+        expect(line.get_by_text("the service measures the styles")).to_be_hidden()
+        assert draft.evaluate(PIXELS) != shown
+        page.unroute_all()
+        with page.expect_download() as saved:
+            download.click()
+        assert saved.value.suggested_filename == "12.png"
+        with page.expect_download() as saved:
+            page.get_by_role("button", name="Download the morph").click()
+        assert saved.value.suggested_filename == "3-to-8.webp"
 
 
 def test_of_real_images_that_are_not_to_be_shown_any_more(

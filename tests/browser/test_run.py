@@ -55,6 +55,8 @@ def run_of(settings: AppSettings, store: CheckpointStore, epochs: int, **fields:
         metrics = {f"{name}_{label}": 0.1 * label for label in range(10) for name in ("label_accuracy", "variety")}
         metrics |= {"label_accuracy": 0.9, "label_accuracy_worst": 0.5, "variety": 0.8, "variety_least": 0.4}
         metrics |= {"frechet_distance": 100.0 / epoch**2, "frechet_distance_raw": 100.0 / epoch**2}
+        if fields.get("recipe") == "sharp":  # which averages
+            metrics |= {"frechet_distance_raw": 400.0 / epoch**2, "frechet_distance_averaged": 100.0 / epoch**2}
         if epoch > 1:  # the first is one of an earlier version
             metrics |= {"judged_per_class": 500, "label_accuracy_low": 0.891, "label_accuracy_high": 0.909}
             metrics |= {"label_accuracy_worst_low": 0.456, "label_accuracy_worst_high": 0.544}
@@ -216,6 +218,27 @@ def test_an_auxiliary_loss_below_zero_is_explained(browser: Browser, ended: Ende
         expect(page.get_by_text("difference of two cross-entropies")).to_have_count(0)
 
 
+def test_a_picture_of_other_weights_than_the_service_uses_says_so(browser: Browser, ended: Ended) -> None:
+    text = "drawn with the weights of the last iteration. The service draws with the averaged weights, which are better"
+    with visiting(browser, ended.address, **DESK) as page:
+        page.goto(f"/#/runs/{ended.short}")
+        expect(page.get_by_text(text)).to_contain_text("Fréchet distance 25.0 instead of 100.")
+        page.goto(f"/#/compare?runs={ended.short},{ended.long}")
+        expect(page.locator(".pair figure").first).to_contain_text("two: no epoch 8")
+        expect(page.get_by_text(text)).to_have_count(0)
+        page.get_by_role("slider", name="Epoch").press("Home")
+        expect(page.locator(".pair figure", has_text=text)).to_have_count(1)
+        expect(page.locator(".pair figure").first).to_contain_text("Fréchet distance 100 instead of 400.")
+
+
+def test_pictures_in_the_list_keep_their_proportions(browser: Browser, ended: Ended) -> None:
+    """Those of few classes are squarer than the place of a picture."""
+    with visiting(browser, ended.address, **DESK) as page:
+        picture = page.locator(".thumb").first
+        expect(picture).to_be_visible()
+        assert picture.evaluate("each => getComputedStyle(each).objectFit") == "contain"
+
+
 def test_each_picture_of_a_comparison_names_its_epoch_or_is_blank(browser: Browser, ended: Ended) -> None:
     with visiting(browser, ended.address, **DESK) as page:
         page.goto(f"/#/compare?runs={ended.long},{ended.short}")
@@ -223,6 +246,7 @@ def test_each_picture_of_a_comparison_names_its_epoch_or_is_blank(browser: Brows
         expect(figures.nth(0)).to_contain_text("eight, epoch 8")
         expect(figures.nth(1)).to_contain_text("two: no epoch 8, it has 2")
         expect(figures.nth(1).locator("canvas")).to_be_hidden()
+        expect(page.locator("figure.chart", has_text="Variety").locator("b").last).to_have_text("\N{EN DASH}")
         page.get_by_role("slider", name="Epoch").press("Home")
         expect(figures.nth(1)).to_contain_text("two, epoch 1")
         expect(page.get_by_role("img", name="Digits of two, epoch 1")).to_be_visible()

@@ -178,13 +178,13 @@ function pointAt(line, at, { whole }) {
   return whole ? line.points.find((point) => point[0] === at) : line.points.findLast((point) => point[0] <= at);
 }
 
-function value(line, at, axis, format) {
+function value(line, at, axis, format, missing = "–") {
   const point = pointAt(line, at, axis);
-  return point ? format(point[1]) : "unknown";
+  return point ? format(point[1]) : missing;
 }
 
 function description(title, lines, at, axis, format) {
-  const values = lines.map((line) => `${line.name} ${value(line, at, axis, format)}`);
+  const values = lines.map((line) => `${line.name} ${value(line, at, axis, format, "unknown")}`);
   return lines.length ? `${title}, ${axis.at(at)}: ${values.join(", ")}.` : `${title}: no data yet.`;
 }
 

@@ -2,6 +2,7 @@
 
 import { chart } from "./chart.js";
 import { h } from "../common/dom.js";
+import { figure } from "../common/format.js";
 
 export const ROWS = [
   { name: "generator (train)", network: "generator", split: "train", look: "accent" },
@@ -95,4 +96,34 @@ const HUES = 6;
 /** Return the look of one of many lines: a colour, and dashes after the first six. */
 export function hue(place) {
   return { look: `hue-${place % HUES}`, dashed: Math.floor(place / HUES) % 2 === 1 };
+}
+
+/** The table of losses, as the original Keras script prints it. */
+export function lossTable(epoch) {
+  const body = ROWS.map((row) => {
+    const losses = epoch.losses[row.network][row.split];
+    return h("tr", {}, h("th", { scope: "row" }, row.name), h("td", {}, losses.loss.toFixed(2)),
+      h("td", {}, losses.generation_loss.toFixed(4)), h("td", {}, losses.auxiliary_loss.toFixed(4)));
+  });
+  const columns = ["epoch " + epoch.epoch, ...LOSSES.map((loss) => loss.name)];
+  return h("table", {}, h("thead", {}, h("tr", {}, columns.map((column) => h("th", { scope: "col" }, column)))), h("tbody", {}, body));
+}
+
+/** Say that the picture of an epoch is drawn with other weights than the service uses; empty if it is drawn with the same. */
+export function otherWeights({ metrics, refused }) {
+  const { frechet_distance_raw: last, frechet_distance_averaged: averaged } = metrics ?? {};
+  if (!(averaged < last)) return "";
+  const use = refused ? "The averaged weights are better" : "The service draws with the averaged weights, which are better";
+  return `The picture is drawn with the weights of the last iteration. ${use}: Fréchet distance ${figure(averaged)} instead of ${figure(last)}.`;
+}
+
+/** Return the labels of the classes that these metrics judge. */
+export function labelsOf(metrics) {
+  return Object.keys(metrics).map((name) => name.match(/^label_accuracy_(\d+)$/)?.[1]).filter((label) => label !== undefined).map(Number).sort((a, b) => a - b);
+}
+
+/** Return the 95 % interval of a figure as text; empty for an epoch of an earlier version. */
+export function rangeOf(metrics, name, form) {
+  const ends = [metrics[`${name}_low`], metrics[`${name}_high`]];
+  return ends.includes(undefined) ? "" : ends.map((end) => form(end)).join(" to ");
 }

@@ -49,7 +49,8 @@ function alike(usable, { id, config, ...rest }) {
 }
 
 function choosers(usable, first, second, names) {
-  const text = (checkpoint) => `${checkpoint.id}${names.of(checkpoint) ? ` (${names.of(checkpoint)})` : ""}`;
+  // A narrow field cuts the end off.
+  const text = (checkpoint) => `${names.of(checkpoint) || nameOf(checkpoint.config.dataset)}, epoch ${checkpoint.epoch} (${checkpoint.id})`;
   const choice = (id, label, among, chosen, reach) => {
     const select = h("select", { id, onchange: () => go(`/compare-checkpoints?${reach(select.value)}`) }, among.map((each) => h("option", { value: each.id, selected: each.id === chosen?.id }, text(each))));
     return h("div", { class: "field" }, h("label", { for: id }, label), select);

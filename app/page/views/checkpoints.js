@@ -1,7 +1,8 @@
 // Checkpoints: list them, show which one is served, and change it.
 
 import { get, keepUp, put, remove } from "../common/api.js";
-import { button, confirmed, facts, h, isBusy, notice, placeOf, refocus, showError, title, announce } from "../common/dom.js";
+import { button, confirmed, facts, h, notice, showError, title, announce } from "../common/dom.js";
+import { isBusy, placeOf, refocus } from "../common/refocus.js";
 import { name } from "../main.js";
 import { listDownloads } from "../common/downloads.js";
 import { ago, areDigits, bytes, classesOf, figure, nameOf, percent } from "../common/format.js";

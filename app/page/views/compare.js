@@ -2,7 +2,7 @@
 
 import { ENDED, get, keepUp } from "../common/api.js";
 import { EPOCHS, board, boardControls, chart, legend } from "../parts/chart.js";
-import { FIGURES, LOSSES, ROWS, belowZero, hue, points } from "../parts/curves.js";
+import { FIGURES, LOSSES, ROWS, belowZero, hue, otherWeights, points } from "../parts/curves.js";
 import { button, exchange, h, notice, showError, title } from "../common/dom.js";
 import { plotCanvas } from "../parts/canvas.js";
 import { go, name, note, noteSoon } from "../main.js";
@@ -30,7 +30,7 @@ export async function show(root, { query }, signal) {
   root.append(title("Compare runs"), chooser(recent, ids, reach));
   if (!ids.length) return root.append(notice("Select the runs to compare."));
 
-  const runs = found.map((job, place) => ({ job, ...hue(place), picture: plotCanvas(20), caption: h("figcaption"), state: h("p", { class: "hint" }) }));
+  const runs = found.map((job, place) => ({ job, ...hue(place), picture: plotCanvas(20), caption: h("figcaption"), state: h("p", { class: "hint" }), others: h("p", { class: "hint" }) }));
   const axis = state.byTime ? TIME : EPOCHS;
   const choose = (at) => {
     if (state.at === at) return;
@@ -55,7 +55,7 @@ export async function show(root, { query }, signal) {
   root.append(
     legend(runs.map(({ job, look, dashed }) => ({ name: named(job), look, dashed }))),
     h("section", { "aria-labelledby": "epoch-title" }, h("div", { class: "epoch" }, h("div", {}, heading), slider),
-      h("div", { class: "pair" }, runs.map(({ picture, caption }) => h("figure", {}, caption, h("div", { class: "paper" }, picture))))),
+      h("div", { class: "pair" }, runs.map(({ picture, caption, others }) => h("figure", {}, caption, h("div", { class: "paper" }, picture), others)))),
     h("section", {}, h("div", { class: "title" }, h("h2", {}, "Quality and losses"), align("By epoch", false), align("By time", true),
       boardControls(shared), h("span", { class: "filter" }, h("label", { for: "row" }, "Losses of"), rows)), charts),
     h("section", {}, h("h2", {}, "Differences"), table));
@@ -87,7 +87,7 @@ export async function show(root, { query }, signal) {
   }
 
   /** Show the picture of the epoch; with another axis, of the last one that had finished. Without one, the place is blank. */
-  function showPicture({ job, picture, caption, state: standingOf }, at) {
+  function showPicture({ job, picture, caption, others, state: standingOf }, at) {
     const { epochs } = job;
     const record = axis.whole ? epochs.find((one) => one.epoch === at) : epochs.findLast((one) => place(job, one.epoch) <= at);
     const last = epochs.at(-1)?.epoch;
@@ -97,6 +97,7 @@ export async function show(root, { query }, signal) {
     caption.dataset.words = words;
     standingOf.textContent = standing(job);
     picture.hidden = !record;
+    others.textContent = record ? otherWeights(record) : "";
     if (record) picture.draw(plotOf(job, record), { text: `${knownClasses(job.config.dataset) ? "Digits" : "Images"} of ${named(job)}, epoch ${record.epoch}` }, signal).catch(showError);
   }
 

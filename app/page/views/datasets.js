@@ -1,7 +1,8 @@
 // Generated data sets: a form to order one, and a list with progress and files.
 
 import { ENDED, get, keepUp, key, post, remove } from "../common/api.js";
-import { button, confirmed, dataTabs, h, isBusy, notice, placeOf, prose, refocus, showError, title, announce } from "../common/dom.js";
+import { button, confirmed, dataTabs, h, notice, prose, showError, title, announce } from "../common/dom.js";
+import { isBusy, placeOf, refocus } from "../common/refocus.js";
 import { name, note } from "../main.js";
 import { ago, areDigits, bytes, duration, isUnreadable, number, sentence } from "../common/format.js";
 

@@ -3,11 +3,13 @@
 import { file, key, onlyLatest } from "../common/api.js";
 import { button, exchange, fileLink, h, save, showError, tabs, title, trouble, announce } from "../common/dom.js";
 import { DRAWINGS, freshSeed, seedField, sheet } from "../parts/canvas.js";
+import { drawNumber } from "./runs.js";
 import { choiceField, fillCheckpoints, numberField } from "../parts/options.js";
 import { name, note } from "../main.js";
 
 const SETTLE = 150; // milliseconds after the last key press
 const AGAIN = 5000; // milliseconds: a new generator's handwriting is measured first, which takes seconds
+const WAITS = "The first number of a generator takes about ten seconds, in which the service measures the styles of its digits. Until then, they are drawn from one latent vector.";
 const DIGITS = Object.fromEntries([..."0123456789"].map((digit) => [digit, digit]));
 const LARGEST = { number: "3", morph: "6" }; // scale of the pictures, unless the user chooses another
 const STYLES = { hand: "one style of writing", latent: "one latent vector" };
@@ -31,13 +33,16 @@ export async function show(root, { query }, signal) {
   const field = (key, text, limits) => numberField(key, text, limits, wanted[key], chosen(key));
   const checkpoint = choiceField("checkpoint", "Checkpoint", { latest: "Current model", best: "Best model" }, wanted.checkpoint ?? "latest", (value) => set({ checkpoint: value === "latest" ? null : value }));
   const invert = h("input", { type: "checkbox", id: "invert", checked: wanted.invert !== "", onchange: () => set({ invert: invert.checked ? "true" : "" }) });
-  const line = drawing(signal), film = drawing(signal), begin = onlyLatest(signal);
   const download = (format) => button(format.toUpperCase(), async () => {
-    if (!line.address) throw new Error("There is no picture of this number yet.");
     const { address, saved } = line;
     const { blob } = await file(`${address}&format=${format}`, signal);
     save(blob, saved.replace(/png$/, format));
   }, { "aria-label": `Download the number as ${format.toUpperCase()}` });
+  const downloadFilm = button("Morph", async () => {
+    const { address, saved } = film;
+    save((await file(address, signal)).blob, saved);
+  }, { "aria-label": "Download the morph" });
+  const line = drawing([download("png"), download("npy")], signal), film = drawing([downloadFilm], signal), begin = onlyLatest(signal);
 
   root.append(
     title("Draw"), tabs("Draw", DRAWINGS, "play"),
@@ -50,13 +55,13 @@ export async function show(root, { query }, signal) {
       h("div", { class: "controls" },
         h("div", { class: "field" }, h("label", { for: "number" }, "Up to 40 digits"), number),
         choiceField("style", "Digits in", STYLES, wanted.style || "hand", (value) => set({ style: value === "hand" ? "" : value }))),
-      line.element, h("p", { class: "actions" }, "Download:", download("png"), download("npy"))),
+      line.element, line.actions),
     h("section", {}, h("h2", {}, "Morph"),
       h("div", { class: "controls" },
         choiceField("first", "From", DIGITS, wanted.first, chosen("first")), choiceField("last", "To", DIGITS, wanted.last, chosen("last")),
         field("to_seed", "Seed of the last digit", { min: 0, max: Number.MAX_SAFE_INTEGER }), field("steps", "Steps", { min: 2, max: 60 }),
         field("milliseconds", "Milliseconds per digit", { min: 20, max: 1000, step: 10 }),
-        choiceField("format", "Format", FORMATS, wanted.format, chosen("format"))), film.element));
+        choiceField("format", "Format", FORMATS, wanted.format, chosen("format"))), film.element, film.actions));
   fillCheckpoints(checkpoint.querySelector("select"), wanted.checkpoint ?? "latest", "", signal).catch(showError);
   draw();
 
@@ -80,7 +85,7 @@ export async function show(root, { query }, signal) {
     const way = `${wanted.first} that changes into a ${wanted.last}`;
     await Promise.all([
       line.draw(`numbers/${encodeURIComponent(wanted.number || " ")}?${options(OF_NUMBER, LARGEST.number)}`,
-        `The number ${wanted.number}, drawn with seed ${wanted.seed}`, `${wanted.number}.png`, current),
+        `The number ${wanted.number}, drawn with seed ${wanted.seed}`, `${wanted.number}.png`, current, wanted.style !== "latent"),
       film.draw(`morph/${wanted.first}/${wanted.last}?${options(OF_MORPH, LARGEST.morph)}&format=${wanted.format}`,
         wanted.format === "png" ? `A ${way}, step by step` : `A ${way} and back`,
         `${wanted.first}-to-${wanted.last}.${wanted.format}`, current),
@@ -89,39 +94,57 @@ export async function show(root, { query }, signal) {
   }
 }
 
-/** Create a picture with its permanent link below, or with the error message: `address`, and the name of the `saved` file. */
-function drawing(left) {
+/**
+ * Create a picture with its permanent link and buttons that download it below, or with the error message: `address`, and
+ * the name of the `saved` file.
+ */
+function drawing(downloads, left) {
   const picture = sheet();
   const paper = h("div", { class: "paper" }, picture);
   const link = h("span");
-  const under = h("p", { class: "hint" }, "Permanent link: ", link);
+  const under = h("p", { class: "hint", hidden: true }, "Permanent link: ", link);
+  const waiting = h("p", { class: "hint" }, "Drawing …");
   const wrong = h("div");
   let address = "", saved = "";
-  const element = h("div", { class: "drawing" }, paper, under, wrong);
+  const element = h("div", { class: "drawing" }, paper, under, waiting, wrong);
+  const show = (what) => {
+    for (const part of [under, waiting, wrong]) part.hidden = part !== what;
+    paper.hidden = what === wrong;
+    if (what !== under) address = "";
+    for (const each of downloads) each.disabled = !address;
+  };
+  const measuring = () => {
+    waiting.textContent = WAITS;
+    announce(WAITS);
+    show(waiting);
+  };
+  show(waiting);
   return {
     element,
+    actions: h("p", { class: "actions" }, "Download:", downloads),
     get address() {
       return address;
     },
     get saved() {
       return saved;
     },
-    async draw(path, text, called, signal) {
+    async draw(path, text, called, signal, inOneStyle = false) {
       try {
-        const headers = await picture.draw(path, text, signal);
+        const headers = inOneStyle ? await drawNumber(picture, path, text, signal, measuring) : await picture.draw(path, text, signal);
         const fixed = new URL(path, document.baseURI);
         fixed.searchParams.set("checkpoint", headers.get("X-Checkpoint"));
         [address, saved] = [fixed.href, called];
         exchange(link, fileLink(address, address, saved, left, { target: "_blank", rel: "noopener" }));
-        wrong.replaceChildren();
-        paper.hidden = under.hidden = false;
+        show(under);
       } catch (problem) {
         if (signal.aborted) return;
-        address = "";
-        paper.hidden = under.hidden = true;
+        if (problem.code === "style-bank-not-ready") {
+          measuring();
+          setTimeout(() => !signal.aborted && !key.isWithheld() && this.draw(path, text, called, signal, inOneStyle), AGAIN);
+          return;
+        }
         wrong.replaceChildren(trouble(problem));
-        if (problem.code !== "style-bank-not-ready") return;
-        setTimeout(() => !signal.aborted && !key.isWithheld() && this.draw(path, text, called, signal), AGAIN);
+        show(wrong);
       }
     },
   };

@@ -2,13 +2,13 @@
 
 import { ENDED, follow, get, keepUp, key, onlyLatest } from "../common/api.js";
 import { board, boardControls } from "../parts/chart.js";
-import { LOSSES, REAL, ROWS, classCharts, figureCharts, lossCharts } from "../parts/curves.js";
+import { REAL, classCharts, figureCharts, lossCharts, labelsOf, lossTable, otherWeights, rangeOf } from "../parts/curves.js";
 import { button, exchange, facts, fileLink, h, notice, prose, showError, title, announce } from "../common/dom.js";
 import { livePanel, phase } from "../parts/live.js";
 import { plotCanvas } from "../parts/canvas.js";
 import { go, name, note, noteSoon } from "../main.js";
 import { badge, progress, controls } from "../parts/run_row.js";
-import { KINDS, ago, areDigits, done, duration, figure, isUnreadable, knownClasses, listed, named, number, percent, plotOf, sentence, standing, when, wilson } from "../common/format.js";
+import { KINDS, ago, areDigits, done, duration, figure, isUnreadable, knownClasses, listed, named, number, percent, plotOf, sentence, standing, when } from "../common/format.js";
 
 const STEP = 450; // milliseconds per epoch during playback
 const CLASSES = 10; // until their names are known
@@ -117,23 +117,32 @@ export async function show(root, { id, query }, signal) {
     view.epoch.textContent = `Epoch ${at}`;
     view.took.textContent = `of ${total}, in ${duration(shown.seconds)}`;
     exchange(view.plot, fileLink("Full plot", plotOf(job, shown), `${shown.checkpoint}.png`, signal, {}));
-    exchange(view.film, fileLink("Film", `jobs/${id}/evolution/0?seed=${job.config.seed}&format=gif`, `${id}.gif`, signal, {}));
+    exchange(view.film, fileLink("Film", `jobs/${id}/evolution/0?seed=${job.config.seed}&format=gif&scale=6`, `${id}.gif`, signal, {}));
     view.film.hidden = epochs.length < 2 || isUnreadable(job);
     view.draw.href = `#/draw?${noun() === "digits" ? "" : `data=${encodeURIComponent(job.config.dataset)}&`}checkpoint=${shown.checkpoint}`;
     view.draw.hidden = shown.refused !== null || isUnreadable(job);
     offerWeights(shown.checkpoint);
+    view.others.textContent = otherWeights(shown);
     view.refused.replaceChildren(...(shown.refused ? [notice(`Epoch ${at} is not served: ${shown.refused}.`)] : []));
     makeClassCharts(shown.metrics);
     for (const chart of charts) chart.show(epochs, Math.min(total, Math.max(epochs.at(-1).epoch, 2)), at);
-    view.table.replaceChildren(table(shown));
+    view.table.replaceChildren(lossTable(shown));
     const judged = epochs.some(({ metrics }) => Object.keys(metrics).length);
     view.judged.hidden = !judged;
     view.unjudged.hidden = judged;
     view.ofClasses.hidden = shown.metrics.label_accuracy === undefined;
     view.certainty.textContent = view.ofClasses.hidden ? "" : certainty(shown, noun());
-    view.classes.replaceChildren(...(view.ofClasses.hidden ? [] : [classes(shown.metrics, names)]));
+    if (view.ofClasses.open) tellClasses().catch(showError);
     draw();
   }
+
+  /** Show the table of the classes, whose code is loaded when the user opens it. */
+  async function tellClasses() {
+    const { classTable } = await import("../parts/class_table.js");
+    const shown = known().find((record) => record.epoch === epoch());
+    if (!view.ofClasses.hidden) view.classes.replaceChildren(classTable(shown.metrics, names));
+  }
+  view.ofClasses.addEventListener("toggle", () => view.ofClasses.open && tellClasses().catch(showError));
 
   /** Offer the downloads of a checkpoint, which are listed when the user opens them. */
   function offerWeights(checkpoint) {
@@ -235,7 +244,7 @@ function layout(live) {
     slider: h("input", { type: "range", min: 1, max: 1, value: 1, "aria-label": "Epoch" }),
     real: h("input", { type: "checkbox", id: "real" }),
     weights: h("div", { class: "weights" }), plot: h("span"), film: h("span", { hidden: true }),
-    noReal: h("p", { class: "hint", hidden: true }), quality: h("div", { class: "title" }, h("h2", {}, "Quality")), perClass: h("div", { class: "charts" }), draw: h("a", {}, "Draw with this checkpoint"),
+    noReal: h("p", { class: "hint", hidden: true }), others: h("p", { class: "hint" }), quality: h("div", { class: "title" }, h("h2", {}, "Quality")), perClass: h("div", { class: "charts" }), draw: h("a", {}, "Draw with this checkpoint"),
     losses: h("div", { class: "charts" }), figures: h("div", { class: "charts" }),
     table: h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Losses of the epoch" }),
     judged: h("div"), unjudged: h("p", { class: "hint" }, "Quality metrics are disabled (ACGAN_JUDGE=false)."),
@@ -249,7 +258,7 @@ function layout(live) {
       h("div", { class: "epoch" }, h("div", {}, view.epoch, view.took), view.slider, view.play),
       h("div", { class: "paper named" }, view.names, h("div", {}, view.picture)),
       h("p", { class: "under" }, h("span", {}, "The latent vectors are the same in every epoch, so you can watch the ", view.nouns[0], " improve."),
-        h("label", { for: "real" }, view.real, " show real ", view.nouns[1]), view.draw, view.plot, view.film), view.noReal, view.weights),
+        h("label", { for: "real" }, view.real, " show real ", view.nouns[1]), view.draw, view.plot, view.film), view.others, view.noReal, view.weights),
     view.refused,
     h("section", { "aria-label": "Quality" }, view.quality, view.judged, view.unjudged),
     h("section", { "aria-label": "Losses" }, h("h2", {}, "Losses"), view.losses, view.table));
@@ -282,28 +291,6 @@ function head(job, changed) {
   ].filter(Boolean);
 }
 
-/** The table of losses, as the original Keras script prints it. */
-function table(epoch) {
-  const body = ROWS.map((row) => {
-    const losses = epoch.losses[row.network][row.split];
-    return h("tr", {}, h("th", { scope: "row" }, row.name), h("td", {}, losses.loss.toFixed(2)),
-      h("td", {}, losses.generation_loss.toFixed(4)), h("td", {}, losses.auxiliary_loss.toFixed(4)));
-  });
-  const columns = ["epoch " + epoch.epoch, ...LOSSES.map((loss) => loss.name)];
-  return h("table", {}, h("thead", {}, h("tr", {}, columns.map((column) => h("th", { scope: "col" }, column)))), h("tbody", {}, body));
-}
-
-/** Return the labels of the classes that these metrics judge. */
-function labelsOf(metrics) {
-  return Object.keys(metrics).map((name) => name.match(/^label_accuracy_(\d+)$/)?.[1]).filter((label) => label !== undefined).map(Number).sort((a, b) => a - b);
-}
-
-/** Return the 95 % interval of a figure as text; empty for an epoch of an earlier version. */
-function rangeOf(metrics, name, form) {
-  const ends = [metrics[`${name}_low`], metrics[`${name}_high`]];
-  return ends.includes(undefined) ? "" : ends.map((end) => form(end)).join(" to ");
-}
-
 /** The figures of an epoch with their 95 % intervals; epochs of an earlier version have none. */
 function certainty({ epoch, metrics }, noun) {
   if (metrics.judged_per_class === undefined) return "";
@@ -315,22 +302,6 @@ function certainty({ epoch, metrics }, noun) {
   return `Epoch ${epoch}, with the range in which other ${noun} of the same generator would give the figure in 95 of 100 cases: label accuracy `
     + `${between("label_accuracy", percent)}, of the worst class ${between("label_accuracy_worst", percent)}, variety ${between("variety", figure)}, of the lowest class ${between("variety_least", figure)}, `
     + `Fréchet distance ${between("frechet_distance", figure)}. From ${images} ${noun}.`;
-}
-
-/** Accuracy and variety of each class. */
-function classes(metrics, names) {
-  const row = (text, figures) => h("tr", {}, h("th", { scope: "row" }, text), figures.map((value) => h("td", {}, value)));
-  const labels = labelsOf(metrics);
-  const of = (figure, format) => labels.map((label) => format(metrics[`${figure}_${label}`] ?? NaN));
-  const n = metrics.judged_per_class;
-  const varieties = labels.map((label) => rangeOf(metrics, `variety_${label}`, figure));
-  const range = (share) => wilson(share * n, n).map((end) => (100 * end).toFixed(1)).join(" to ");
-  return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Metrics per class" },
-    h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "class"), labels.map((label) => h("th", { scope: "col" }, names?.[label] ?? label)))),
-      h("tbody", {}, row("recognised", of("label_accuracy", (value) => percent(value))), n && row("recognised, 95 % interval", of("label_accuracy", range)),
-        row("variety", of("variety", figure)),
-        varieties.some(Boolean) && row("variety, 95 % interval", varieties))),
-    h("p", { class: "hint" }, `Fréchet distance of the better weights, last or averaged: ${figure(metrics.frechet_distance)}. `, prose("The policy `best` serves the checkpoint with the smallest one.")));
 }
 
 function about(job, signal) {

@@ -12,7 +12,7 @@ const AGAIN = 2500, ALL_AGAIN = 10; // milliseconds until the first page is read
 const TYPED = 250; // milliseconds after the last key press
 const FIRST = "31415926", SEED = 3; // a fixed seed: browsers keep the picture
 const SETTLE = 150; // milliseconds after the last key press
-const PATIENCE = 1000, LATER = 5000; // milliseconds: a new generator's handwriting is measured first, which takes seconds
+const LATER = 5000; // milliseconds: a new generator's handwriting is measured first, which takes seconds
 const WORDS = "A neural network that learned to write digits";
 const SHOWN = { "": "all", queued: "queued", running: "running", succeeded: "succeeded", failed: "failed", cancelled: "cancelled", archived: "archived" };
 const ORDERS = { "": "running first", newest: "newest first", name: "by name", epochs: "most epochs first", frechet: "best Frechet distance first" };
@@ -244,6 +244,22 @@ function nothing(isFiltered) {
   return h("li", { class: "nothing" }, h("p", {}, text));
 }
 
+const PATIENCE = 1000; // milliseconds: the styles of a new generator's digits are measured first, which takes seconds
+
+/**
+ * Draw a number in one style of writing, as `sheet.draw` does. If that takes long, its digits in one latent vector are
+ * drawn first, and `waits` is called. They stay if the number cannot be drawn yet.
+ */
+export async function drawNumber(picture, path, text, signal, waits = () => {}) {
+  const begin = onlyLatest(signal), draft = begin();
+  setTimeout(() => {
+    if (!draft.aborted && !key.isWithheld()) picture.draw(`${path}&style=latent`, text, draft).then(waits).catch(() => {});
+  }, PATIENCE);
+  const headers = await picture.draw(path, text, signal);
+  begin();
+  return headers;
+}
+
 /** Create the first screen; `isShort` makes it one row tall. */
 function firstScreen(isShort, signal) {
   const picture = sheet(), begin = onlyLatest(signal);
@@ -278,13 +294,8 @@ function firstScreen(isShort, signal) {
     number.setAttribute("aria-invalid", "false");
     if (!digits) return;
     const path = `numbers/${digits}?seed=${SEED}&scale=4`, text = `${digits}, written by the network`;
-    const beginDraft = onlyLatest(current), draft = beginDraft();
-    setTimeout(() => { // digits of several styles until those of one style are there
-      if (!key.isWithheld()) picture.draw(`${path}&style=latent`, text, draft).catch(() => {});
-    }, PATIENCE);
     try {
-      await picture.draw(path, text, current);
-      beginDraft();
+      await drawNumber(picture, path, text, current);
       if (delay) announce(`${digits} is written.`);
     } catch (problem) {
       if (current.aborted) return;
