@@ -7,11 +7,11 @@ from typing import NamedTuple
 import anyio.to_thread
 from cachetools import LRUCache
 
-from app.inference.model_manager import ROLES, LoadedModel, ModelManager, none_passed
+from app.inference.model_manager import ROLES, LoadedModel, ModelManager
 from models.data.reference import Reference
 from models.networks.weights import InvalidWeights
 from models.registry.pointer import Revision
-from models.registry.serving_policy import best_of
+from models.registry.serving_policy import best_of, none_passed
 from models.registry.store import CheckpointDamaged, CheckpointId, CheckpointNotFound, Manifest
 
 REMEMBERED = 64  # selections

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import NamedTuple
@@ -23,7 +23,7 @@ from models.errors import AcganError, Unavailable
 from models.networks.inference import FoldedGenerator
 from models.networks.weights import InvalidWeights, generator_from_bytes
 from models.registry import bundled
-from models.registry.serving_policy import Expected, ServingPolicy, write_choice
+from models.registry.serving_policy import Expected, ServingPolicy, none_passed, write_choice
 from models.registry.storage.base import StoreReplaced, Unreachable
 from models.registry.storage.reading import Unreadable
 from models.registry.store import (
@@ -322,13 +322,6 @@ class ModelManager:
         with_first = [bundled.STORE.manifest(self.first)] if self.first else []
         usable, others = self.store.survey()
         return with_first + usable, others
-
-
-def none_passed(refused: Sequence[Manifest]) -> str:
-    """Say how many checkpoints exist, oldest first, and why the quality gate refused the newest."""
-    if len(refused) == 1:
-        return f"1 exists, and did not pass the quality check: {refused[0].refused}"
-    return f"{len(refused)} exist, and none passed the quality check; the newest: {refused[-1].refused}"
 
 
 OUTCOMES: dict[type[Exception], str] = {

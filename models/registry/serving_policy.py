@@ -3,7 +3,7 @@
 The newest and the best checkpoint are those of one data set.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from typing import Literal, NamedTuple
 
@@ -145,3 +145,10 @@ def best_of(manifests: Iterable[Manifest], dataset: str) -> CheckpointId | None:
         each for each in servable if FIGURE in each.metrics and last and each.config.dataset == last.config.dataset
     ]
     return min(judged, key=lambda each: each.metrics[FIGURE]).checkpoint if judged else None
+
+
+def none_passed(refused: Sequence[Manifest]) -> str:
+    """Say how many checkpoints exist, oldest first, and why the quality gate refused the newest."""
+    if len(refused) == 1:
+        return f"1 exists, and did not pass the quality check: {refused[0].refused}"
+    return f"{len(refused)} exist, and none passed the quality check; the newest: {refused[-1].refused}"
