@@ -137,7 +137,8 @@ def test_the_training_of_a_judge_can_be_stopped_at_each_batch(
         find_judge(printed, "reporting", tmp_path, CPU, check)
     assert list(tmp_path.iterdir()) == []
     find_judge(printed, "reporting", tmp_path, CPU, check)
-    assert len(calls) == 3 + 10 + 1 + 2  # its training; then 300 and 1,000 digits, in batches of 500
+    # Its training; then 300 and 1,000 digits, in batches of 500; then the distances in each of ten classes.
+    assert len(calls) == 3 + 10 + 1 + 2 + 10
 
 
 def test_a_judge_is_restored_from_its_bytes() -> None:
