@@ -38,7 +38,7 @@ OPEN = "all => { for (const details of all) details.open = true; }"
 @pytest.fixture
 def letters(settings: AppSettings, store: CheckpointStore) -> str:
     """A store with digits, and training data `letters` with an ended run of one epoch. Returns the id of the run."""
-    bring(store.training_data, "letters", CLASSES)
+    bring(store.training_data, "letters", CLASSES, train=120)
     with local_client(create_app(settings)) as client:
         job: str = client.post("/train", json={"name": "three", "dataset": "letters", "epochs": 1}).json()["id"]
     consumer = JobConsumer.connect(settings.redis_url)
@@ -159,9 +159,9 @@ def test_the_form_offers_own_data_with_preview_and_classes_by_keyboard(
         page.keyboard.type("letters")
         expect(choice).to_have_value("letters")
         about = page.get_by_role("region", name="Example images")
-        expect(about).to_contain_text("3 classes: apple, Bär, t-shirt. 60 training images, 30 for tests.")
+        expect(about).to_contain_text("3 classes: apple, Bär, t-shirt. 120 training images, 30 for tests.")
         expect(about.get_by_role("img", name="Images of letters: the classes apple, Bär, t-shirt")).to_be_visible()
-        expect(page.locator(".cost")).to_contain_text("for 5 epochs of 60 images")
+        expect(page.locator(".cost")).to_contain_text("for 5 epochs of 120 images")
         page.get_by_label("Epochs").fill("1")
         page.get_by_label("Epochs").press("Enter")
         page.wait_for_url("**/#/runs/**")
@@ -181,7 +181,7 @@ def test_no_control_of_the_form_moves_when_the_images_of_a_set_arrive(
         before = page.evaluate(PLACES)
         page.get_by_label("Dataset").select_option("letters")
         expect(page.get_by_role("img", name="Images of letters")).to_be_visible()
-        expect(page.locator(".cost")).to_contain_text("of 60 images")
+        expect(page.locator(".cost")).to_contain_text("of 120 images")
         assert page.evaluate(PLACES) == before
         page.get_by_text("More options").click()
         expect(page.get_by_label("Batch size")).to_be_visible()

@@ -110,6 +110,7 @@ function drawing(downloads, left) {
   const show = (what) => {
     for (const part of [under, waiting, wrong]) part.hidden = part !== what;
     paper.hidden = what === wrong;
+    if (what !== wrong) wrong.replaceChildren();
     if (what !== under) address = "";
     for (const each of downloads) each.disabled = !address;
   };
