@@ -14,6 +14,7 @@ const PARTS = {
   play: ["parts/canvas", "parts/options", "parts/run_row", "views/runs"],
   checkpoints: ["common/downloads", "common/refocus", "parts/run_names", "views/evaluation"],
   blind_test: ["common/keys", "parts/canvas", "parts/run_names", "parts/tally"],
+  datasets: ["common/refocus"],
   training_data: ["parts/canvas", "parts/previews", "common/upload", "common/tar", "views/new_run"],
 };
 
