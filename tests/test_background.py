@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted(path for layer in ("app", "worker", "models") for path in (ROOT / layer).rglob("*.py"))
 STARTS = re.compile(r"\b(Thread|Timer|create_task|ensure_future|ThreadPoolExecutor|start_new_thread|TaskGroup)\(")
 REASONS = {
+    "app/cli/display/evaluation_progress.py": "what a spinner shows; the command waits and fails without it",
     "worker/importing/program.py": "ends the process when the worker does; an error of it has the same effect",
     "worker/observability/background_loops.py": "the supervisor itself",
     "app/inference/loads.py": "one load each, with a deadline; callers wait for the result and get its error",
