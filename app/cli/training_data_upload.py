@@ -95,10 +95,10 @@ def packed(path: Path) -> Iterator[tuple[Path, list[str]]]:
 
 
 def pack(folder: Path, archive: Path) -> list[str]:
-    """Write a zip archive of a folder, in which the worker finds what an import of the folder itself would find.
+    """Write a zip archive of a folder. The worker finds the same in it as an import of the folder itself.
 
-    The same files give the same bytes: their times are left out. Returns sentences about what was left out. Raises
-    InvalidImages and OSError where that import would.
+    The same files give the same bytes: the archive does not contain their times. Returns sentences about what was left
+    out. Raises InvalidImages and OSError as an import of the folder does.
     """
     found = Folder(folder, LIMITS)
     files = {entry.path: entry for entry in found.tree.files}

@@ -132,9 +132,9 @@ def view(job_id: str, event: Event) -> Any:
     },
 )
 async def get_epoch_plot(services: ServicesDep, job_id: JobId, epoch: Annotated[int, Path(ge=1, le=1000)]) -> Response:
-    """Return an epoch's plot: columns of generated images, one a class; a white column; as many columns of real images.
+    """Return an epoch's plot: one column of generated images per class, a white column, one of real images per class.
 
-    The generator of an imported checkpoint has no real images: its plot ends before the white column.
+    An imported checkpoint has no real images: its plot ends before the white column.
     """
 
     def read() -> bytes:
