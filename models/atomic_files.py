@@ -6,14 +6,18 @@ import shutil
 import stat
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 TEMPORARY, DELETED = ".tmp", ".deleted"  # endings of the names of hidden files and folders that may be removed
 PIECE = 1 << 20  # bytes copied at once
 OLD_SECONDS = 3600  # unchanged for this time, they belong to no living process
 NAME_PART = 40  # characters of a file's name in that of its temporary file, which a system may limit to 255 bytes
+ATTEMPTS = 100  # to create a file in a folder that other processes delete
 NOT_REPLACED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY)  # of a writable file in a folder that is not
+Created = TypeVar("Created")
 
 
 def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
@@ -21,8 +25,8 @@ def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
 
     Raises OSError if the disk is full or not writable; the old file is then unchanged.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:NAME_PART]}.", suffix=TEMPORARY)
+    folder, prefix = path.parent, f".{path.name[:NAME_PART]}."
+    descriptor, temporary = create_in(folder, lambda: tempfile.mkstemp(dir=folder, prefix=prefix, suffix=TEMPORARY))
     try:
         with os.fdopen(descriptor, "wb") as file:
             if hasattr(os, "fchmod"):  # Windows has no such permissions
@@ -35,6 +39,22 @@ def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
         os.unlink(temporary)
         raise
     sync_folder(path.parent)
+
+
+def create_in(folder: Path, create: Callable[[], Created], mode: int = 0o777) -> Created:
+    """Create a folder unless it exists, with `mode`, and return what `create` creates in it.
+
+    Both are repeated if another process deletes the empty folder between these steps. Raises OSError.
+    """
+    attempts = 0
+    while True:
+        attempts += 1
+        try:
+            folder.mkdir(mode, parents=True, exist_ok=True)
+            return create()
+        except (FileNotFoundError, FileExistsError):  # `mkdir` raises the second if the folder was deleted meanwhile
+            if attempts == ATTEMPTS:
+                raise
 
 
 def write_output(path: Path, data: bytes) -> None:
@@ -77,8 +97,7 @@ def _umask() -> int:
 
 def copy_durably(path: Path, source: Path) -> None:
     """Write the content of the file `source` to `path`, which does not exist yet, in pieces. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with source.open("rb") as content, path.open("xb") as file:
+    with source.open("rb") as content, create_in(path.parent, lambda: path.open("xb")) as file:
         if hasattr(os, "fchmod"):
             os.fchmod(file.fileno(), 0o644)
         shutil.copyfileobj(content, file, PIECE)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from models.atomic_files import write_durably
+from models.atomic_files import create_in, write_durably
 from models.bounded_reading import FileDamaged
 from models.config import IMAGE_SIZE
 from models.errors import Conflict
@@ -107,7 +107,7 @@ def _parse(data: bytes, path: Path) -> Chunk:
 def locked(parent: Path, key: str) -> Iterator[ChunkFolder]:
     """Create or continue the folder of a source, and keep other processes out of it. Raises ImportRunning, OSError."""
     folder = parent / key
-    descriptor = _made_and_locked(folder)
+    descriptor = create_in(folder, lambda: _lock(folder), mode=0o700)
     if descriptor is None:
         raise ImportRunning("another process imports the same images at the moment: wait until it has ended")
     try:
@@ -118,16 +118,6 @@ def locked(parent: Path, key: str) -> Iterator[ChunkFolder]:
         yield ChunkFolder(folder)
     finally:
         os.close(descriptor)
-
-
-def _made_and_locked(folder: Path) -> int | None:
-    """Create a folder unless it exists, and take its lock, as `_lock` does. Raises OSError."""
-    while True:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            return _lock(folder)
-        except FileNotFoundError:  # another process has deleted it since
-            continue
 
 
 def _lock(folder: Path) -> int | None:
