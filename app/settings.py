@@ -8,7 +8,7 @@ from app.schemas.links import read_root_path
 from app.security.api_keys import Keyring
 from app.security.frequency import read_frequency
 from app.security.host_names import read_names, read_origins
-from worker.settings import WorkerSettings, readable_by
+from worker.settings import MOST_SECONDS, Seconds, WorkerSettings, readable_by
 
 if TYPE_CHECKING:  # slow imports that only the API needs
     from limits import RateLimitItem
@@ -62,33 +62,32 @@ class AppSettings(WorkerSettings):
     upload_limit: ByteSize = Field(
         ByteSize(64 << 20), ge=1024, description="Maximum size of an uploaded file, in bytes, as in `64MiB`."
     )
-    upload_stall_seconds: float = Field(
-        10.0, gt=0, description="Seconds without a byte of an uploaded file after which the upload fails."
+    upload_stall_seconds: Seconds = Field(
+        10.0, description="Seconds without a byte of an uploaded file after which the upload fails."
     )
     max_header_bytes: int = Field(
         16384, ge=1024, description="Maximum size of the request line and headers together, in bytes."
     )
     max_headers: int = Field(100, ge=10, description="Maximum number of headers in a request.")
-    request_seconds: float = Field(
-        10.0, gt=0, description="Seconds in which the headers of a request must arrive, and again its body."
+    request_seconds: Seconds = Field(
+        10.0, description="Seconds in which the headers of a request must arrive, and again its body."
     )
-    send_seconds: float = Field(
+    send_seconds: Seconds = Field(
         30.0,
-        gt=0,
         description="Seconds a client may read nothing of a response before the connection is closed.",
     )
     drain_seconds: float = Field(
         0.0,
         ge=0,
+        le=MOST_SECONDS,
         description="Seconds that `acgan serve` serves requests after SIGTERM while it reports not to be ready.",
     )
     connections: int = Field(1000, ge=10, description="Maximum number of open connections per process.")
     cached_checkpoints: int = Field(4, ge=1, description="Generators kept in memory besides the one being served.")
     queue_limit: int = Field(100, ge=1, description="Maximum number of waiting jobs; further ones get 429.")
     drawing_threads: int = Field(0, ge=0, description="Threads that draw; 0 for one per processor, or one on a GPU.")
-    drawing_wait_seconds: float = Field(
+    drawing_wait_seconds: Seconds = Field(
         1.0,
-        gt=0,
         description="Seconds that a request may wait for digits. If it would wait longer, the API returns 503.",
     )
     pretrained: bool = Field(

@@ -149,7 +149,7 @@ def execute(context: JobContext) -> tuple[JobStatus, str]:
         return JobStatus.FAILED, f"the record of the job could not be written for ten minutes, because Redis {reason}"
     except (AcganError, OSError) as error:  # the message suffices, without a traceback
         logger.error("job %s failed: %s", job_id, str(error))  # not the exception: its frames hold the job's memory
-        return JobStatus.FAILED, str(error)
+        return JobStatus.FAILED, reason_of_failure(error)
     except (LeaseLost, FenceRejected):
         raise
     except Exception as error:
@@ -157,6 +157,13 @@ def execute(context: JobContext) -> tuple[JobStatus, str]:
         return JobStatus.FAILED, f"{type(error).__name__}: {error}. The worker's log has the details."
     logger.info("job %s succeeded", job_id)
     return JobStatus.SUCCEEDED, ""
+
+
+def reason_of_failure(error: AcganError | OSError) -> str:
+    """Return the sentence of an error, without the number and the path of the worker that the system's errors have."""
+    if not (isinstance(error, OSError) and error.strerror):
+        return str(error)
+    return f"the worker cannot use a file or a connection: {error.strerror}. The worker's log has the details."
 
 
 @contextmanager

@@ -29,6 +29,8 @@ SCHEMES = {
     "unix": "unix",
     "redis+socket": "unix",
 }
+MOST_SECONDS = 7 * 86400.0  # sockets refuse more than 24 days
+Seconds = Annotated[float, Field(gt=0, le=MOST_SECONDS)]
 FORMS = "redis://host:6379/0, rediss://host:6379/0 (TLS) or unix:///path/redis.sock?db=0"
 
 
@@ -124,7 +126,7 @@ class WorkerSettings(BaseSettings):
     store_cache: ByteSize = Field(
         ByteSize(2_000_000_000), description="Bytes of object storage to cache on this machine."
     )
-    store_seconds: float = Field(
+    store_seconds: Seconds = Field(
         30.0,
         ge=1,
         description="Seconds that a read of the store may take, and that requests to object storage are retried.",
@@ -147,23 +149,21 @@ class WorkerSettings(BaseSettings):
         description="Whether the digits of each epoch are judged, and generators that fail are not served.",
     )
     live: bool = Field(True, description="Whether running jobs show their last losses and, every five seconds, digits.")
-    lease_seconds: float = Field(
+    lease_seconds: Seconds = Field(
         30.0,
         ge=1,
         description="Seconds that a worker may run a job without contact to Redis before another worker takes it over.",
     )
-    save_seconds: float = Field(
+    save_seconds: Seconds = Field(
         60.0,
-        gt=0,
         description="Seconds between two saves of a run's state. If a worker is lost, at most this much "
         "of the run is repeated.",
     )
-    reconcile_seconds: float = Field(
-        15.0, gt=0, description="Seconds between two checks of each worker for jobs without a live worker."
+    reconcile_seconds: Seconds = Field(
+        15.0, description="Seconds between two checks of each worker for jobs without a live worker."
     )
-    backoff_seconds: float = Field(
+    backoff_seconds: Seconds = Field(
         10.0,
-        gt=0,
         description="Seconds that a job waits after the second loss of its worker in a row.",
     )
     metrics_port: int = Field(0, ge=0, le=65535, description="Port of a worker's Prometheus metrics; 0 for none.")

@@ -156,8 +156,8 @@ def test_a_service_that_does_not_respond_is_exit_code_4(name: str) -> None:
     assert f"nothing answers at http://{address}" in ended.stderr
 
 
-@pytest.mark.parametrize("given", ["inf", "-inf", "nan"])
-def test_every_setting_that_is_a_number_is_finite(
+@pytest.mark.parametrize("given", ["inf", "-inf", "nan", "1e300"])
+def test_every_setting_that_is_a_number_is_bounded(
     given: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert {"lease_seconds", "request_seconds", "connections", "store_limit"} <= set(NUMBERS)
