@@ -2,14 +2,14 @@
 
 import random
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from app.cli.completion import one_of
 from app.cli.display.picture_files import ANIMATIONS
 from app.cli.display.pictures import chosen_format, given, show_picture
-from app.cli.errors import fail
+from app.cli.errors import fail_on
 from app.cli.options import (
     AnimationOut,
     AsJson,
@@ -26,6 +26,7 @@ from app.cli.references import RUNS, find_job
 from app.cli.service import service
 from models.bounded_reading import printable
 from models.data.catalog import DIGITS
+from models.data.class_names import label_of
 
 if TYPE_CHECKING:  # takes a while to load
     from acgan_client import Client
@@ -82,31 +83,34 @@ def evolution(
     )
     with service(url, key) as client:
         job_id = find_job(client, job, RUNS)
-        names = classes_of(client, job_id)
-        label, name = find_class(names, wanted)
-        drawn = client.evolution(job_id, names[label], **query)
-    about = {"job": job_id, "label": label, "seed": seed, "index": index}
-    show_picture(drawn, f"{printable(name)} of job {job_id}", out, as_json, about)
+        chosen = chosen_class(classes_of(client, job_id), wanted)
+        drawn = client.evolution(job_id, chosen.path, **query)
+    about = {"job": job_id, "label": chosen.label, "seed": seed, "index": index}
+    show_picture(drawn, f"{printable(chosen.title)} of job {job_id}", out, as_json, about)
 
 
-def classes_of(client: "Client", job_id: str) -> Sequence[str]:
-    """Return the names of a run's classes; without a usable checkpoint those of digits. Raises ClientError."""
-    found = (each.classes for each in client.checkpoints().checkpoints if each.job == job_id)
-    return next(found, None) or DIGITS
+class ChosenClass(NamedTuple):
+    label: int | None  # None if the run's classes are not known
+    path: int | str  # what names it in an address
+    title: str
 
 
-def find_class(names: Sequence[str], wanted: str | None) -> tuple[int, str]:
-    """Return the number of a class, given its name or number, and what it is called in a sentence.
+def classes_of(client: "Client", job_id: str) -> Sequence[str] | None:
+    """Return the names of a run's classes, None if it has no usable checkpoint. Raises ClientError."""
+    return next((each.classes for each in client.checkpoints().checkpoints if each.job == job_id), None)
 
-    Ends the command with a sentence if there is no such class.
+
+def chosen_class(names: Sequence[str] | None, wanted: str | None) -> ChosenClass:
+    """Find a class by its name or number, as the service does. Ends the command with a sentence if there is none.
+
+    Without names, the service decides: it knows the reason why the run has no image to draw.
     """
+    if names is None:
+        return ChosenClass(None, wanted or "0", f"class {wanted or 0}")
     are_digits = tuple(names) == DIGITS
-    if wanted is None:
-        label = 7 if are_digits else 0
-    elif wanted in names:
-        label = names.index(wanted)
-    elif wanted.isascii() and wanted.isdigit() and int(wanted) < len(names):
-        label = int(wanted)
-    else:
-        fail(f"--class: there is no class {printable(repr(wanted))}: the classes are {printable(', '.join(names))}")
-    return label, f"{'digit' if are_digits else 'class'} {names[label]}"
+    label = 7 if are_digits else 0
+    if wanted is not None:
+        with fail_on():
+            label = label_of(wanted, names)
+    path = label if "/" in names[label] else names[label]  # a path cannot contain such a name
+    return ChosenClass(label, path, f"{'digit' if are_digits else 'class'} {names[label]}")
