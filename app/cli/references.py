@@ -1,11 +1,12 @@
 """JOB and DATASET arguments: an id, the beginning of an id, the name of a run, or `latest`.
 
-All commands resolve them here, with at most `PAGES` requests for each kind of job; a complete id needs none.
+All commands resolve them here, with at most `REQUESTS` requests for each kind of job; a complete id needs none.
 """
 
 import re
 from collections.abc import Iterator
 from enum import StrEnum
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from app.cli.errors import fail
@@ -17,7 +18,8 @@ if TYPE_CHECKING:  # takes a while to load
     from acgan_client import Client, Dataset, Job, UnreadableJob
 
 LATEST = "latest"
-PAGE, PAGES = 100, 10  # jobs in a request, and requests
+PAGE, REQUESTS = 100, 10  # jobs in a request, and requests
+MOST = PAGE * (REQUESTS - 1)  # jobs: the client keeps back the last one of a page until it has the next page
 MOST_LISTED = 5
 BEGINNING = re.compile(r"\d[0-9a-f-]*")
 WITH_TIME = re.compile(r"\d{8}-\d{6}[0-9a-f-]*")  # long enough to stop at older jobs, and no usual name
@@ -45,10 +47,9 @@ def find_job(client: "Client", text: str, lists: tuple[JobList, ...] = BOTH, has
     if re.match(JOB_ID_PATTERN, text):
         return text
     if has_latest and text == LATEST:
-        newest = next(iter(page(client, lists[0], 1, None)), None)
-        if newest is None:
+        if (job := newest(client, lists[0])) is None:
             fail(f"there is no {lists[0]} yet: {HINTS[hint_of(lists)]}")
-        return newest.id
+        return job.id
     if not text or (lists == DATASETS and not BEGINNING.fullmatch(text)):
         fail_without(text, lists, all_seen=True)
     found, all_seen = search(client, text, lists)
@@ -70,29 +71,22 @@ def search(client: "Client", text: str, lists: tuple[JobList, ...]) -> tuple[lis
                 found.append(candidate)
             elif WITH_TIME.fullmatch(text) and candidate.id < text:
                 break  # the others are older
-            if seen == PAGE * PAGES:
+            if seen == MOST:
                 all_seen = False
     return found, all_seen
 
 
 def candidates(client: "Client", kind: JobList) -> Iterator[Candidate]:
-    """Yield the jobs, newest first: at most PAGE * PAGES."""
-    before = None
-    for _ in range(PAGES):
-        jobs = page(client, kind, PAGE, before)
-        for job in jobs:
-            yield Candidate(job.id, name_of(job))
-        if len(jobs) < PAGE:
-            return
-        before = jobs[-1].id
+    """Yield the jobs, newest first: at most MOST."""
+    found = client.iter_datasets(page_size=PAGE) if kind is JobList.DATASETS else client.iter_jobs(page_size=PAGE)
+    for job in islice(found, MOST):
+        yield Candidate(job.id, name_of(job))
 
 
-def page(
-    client: "Client", kind: JobList, limit: int, before: str | None
-) -> "list[Job | UnreadableJob] | list[Dataset | UnreadableJob]":
+def newest(client: "Client", kind: JobList) -> "Job | UnreadableJob | Dataset | None":
     if kind is JobList.DATASETS:
-        return client.datasets(limit, before).datasets
-    return client.jobs(limit, before=before, epochs="last").jobs
+        return next(iter(client.datasets(1).datasets), None)
+    return next(iter(client.jobs(1, epochs="last").jobs), None)
 
 
 def name_of(job: "Job | UnreadableJob | Dataset") -> str:
@@ -110,7 +104,7 @@ def listed(found: list[Candidate]) -> str:
 
 
 def fail_without(text: str, lists: tuple[JobList, ...], all_seen: bool) -> NoReturn:
-    where = "" if all_seen else f" among the newest {PAGE * PAGES:,}; pass its id if it is older"
+    where = "" if all_seen else f" among the newest {MOST:,}; pass its id if it is older"
     fail(f"there is no {' or '.join(lists)} {text!r}{where}: {HINTS[hint_of(lists)]}")
 
 

@@ -1,5 +1,6 @@
 """Requests as values: the method, the path, and how to read the response. Both forms of the client send them."""
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -198,8 +199,17 @@ class Call(Generic[Answer]):
         timeout = {} if seconds is None else {"timeout": seconds}
         options = {"params": self.query, "headers": dict(self.headers), **timeout}
         if self.content is None:
+            check_json(self.body)
             return {**options, "json": self.body}
         return {"timeout": upload_timeout(len(self.content)), **options}
+
+
+def check_json(body: Any) -> None:
+    """Raises Misconfigured if the body has a value that JSON cannot contain, such as NaN."""
+    try:
+        json.dumps(body, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise Misconfigured(f"the request cannot be written as JSON: {error}") from None
 
 
 def get(

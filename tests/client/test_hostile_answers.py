@@ -196,6 +196,12 @@ def test_an_argument_that_is_not_text_is_not_blamed_on_the_service() -> None:
         client.train(name="\udcff")
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_number_that_json_cannot_contain_is_not_blamed_on_the_service(number: float) -> None:
+    with hostile({}) as server, Client(server.url) as client, pytest.raises(Misconfigured, match="written as JSON"):
+        client.order(verify=number)
+
+
 def test_the_detail_of_a_refusal_is_one_line_of_limited_length() -> None:
     mistakes = [{"field": EVIL, "message": EVIL}] * 500
     with hostile({PATHS["job"]: problem(404, EVIL * 1000, mistakes)}) as server, pytest.raises(Refused) as refused:

@@ -37,6 +37,8 @@ def order(
     check_layout(layout)
     if out is None and layout != "mnist":
         fail("--layout needs --out: a data set gets its layout when it is downloaded")
+    if verify is not None and not 0 <= verify <= 1:
+        fail(f"--verify should be from 0 to 1, not {verify:g}")
     check_output_folder(out)
     fields: dict[str, Any] = {
         "per_class": per_class,

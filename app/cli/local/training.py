@@ -122,7 +122,7 @@ class Folder:
 
     def keep(self, trainer: Trainer, epoch: EpochResult, assessor: QualityGate | None) -> None:
         """Judge an epoch and start to write its files. Raises OSError if files of an earlier epoch failed."""
-        snapshot = snapshot_epoch(trainer, epoch, assessor)
+        snapshot = snapshot_epoch(trainer, epoch, assessor, trainer.check)
         history = History(
             config=trainer.config, dataset_checksum=trainer.dataset.checksum, warnings=trainer.warnings, epochs=[]
         )

@@ -99,6 +99,7 @@ def test_train_writes_the_files_of_the_original_script(tmp_path: Path, dataset_n
         (["digits", "7", "-o", "tests"], "tests is a folder: name a file to write"),
         (["evaluate", "--picture", "none/x.png"], "there is no folder none to write x.png into"),
         (["export", "-o", "none/x.onnx"], "there is no folder none to write x.onnx into"),
+        (["order", "--verify", "nan"], "--verify should be from 0 to 1, not nan"),
         (["order", "-o", "README.md"], "README.md is not a folder"),
         (
             ["download", "20260131-120000-1a2b3c", "-o", "README.md/x"],

@@ -8,7 +8,8 @@ import pytest
 import typer
 
 from acgan_client import Client
-from app.cli.references import BOTH, DATASETS, PAGE, PAGES, RUNS, JobList, find_job
+from app.cli import references
+from app.cli.references import BOTH, DATASETS, MOST, PAGE, REQUESTS, RUNS, JobList, candidates, find_job
 from app.settings import AppSettings
 from models.registry.store import CheckpointStore
 from tests.app.cli.test_cli import acgan
@@ -74,7 +75,7 @@ def endless_list() -> Callable[[], bytes]:
 
     def page() -> bytes:
         records: list[dict[str, Any]] = [job(id=f"20260131-120000123-000001-{next(numbers):016x}") for _ in range(PAGE)]
-        return as_json({"jobs": records, "next": "/jobs"})
+        return as_json({"jobs": records, "next": f"/jobs?before={records[-1]['id']}"})
 
     return page
 
@@ -84,10 +85,24 @@ def test_the_number_of_requests_is_bounded(text: str, capsys: pytest.CaptureFixt
     with hostile({"/jobs": endless_list()}) as server, Client(server.url) as client:
         with pytest.raises(typer.Exit):
             find_job(client, text, RUNS)
-        assert len(server.requests) == PAGES
+        assert len(server.requests) == REQUESTS
     printed = " ".join(capsys.readouterr().err.split())
-    assert (f"among the newest {PAGE * PAGES:,}" in printed) is (text == "absent")
+    assert (f"among the newest {MOST:,}" in printed) is (text == "absent")
     assert len(printed) < 1000
+
+
+def test_a_job_that_is_deleted_while_the_list_is_read_does_not_end_the_search(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last job of the first page, after which the second page begins."""
+    monkeypatch.setattr(references, "PAGE", 2)
+    with Client(address) as client:
+        jobs = [client.train(name=f"run {number}").id for number in range(4)]
+        seen = candidates(client, JobList.RUNS)
+        assert next(seen).id == jobs[3]
+        client.cancel(jobs[2])
+        client.delete_job(jobs[2])
+        assert [each.id for each in seen] == [jobs[2], jobs[1], jobs[0]]
 
 
 def test_a_complete_id_needs_no_request_and_a_beginning_with_a_time_stops_at_older_jobs() -> None:
