@@ -173,7 +173,7 @@ class JobsQuery(BaseModel):
     def shorten(self, job: AnyJob) -> AnyJob:
         return job.model_copy(update={"epochs": job.epochs[-1:]}) if self.epochs == "last" else job
 
-    def selection(self, kind: JobKind, sort: Sort = "newest") -> Selection:
+    def page_selection(self, kind: JobKind, sort: Sort = "newest") -> Selection:
         """Raises JobNotFound if no list with this order has the position `at`."""
         is_number = self.at is None or sort == "name" or re.fullmatch(r"-?[0-9]{1,19}", self.at)
         if not is_number or (self.at is not None and self.before is None):
@@ -219,10 +219,10 @@ class AnyJobsQuery(JobsQuery):
     archived: bool | None = Field(None, description="List only archived jobs, or only those that are not.")
 
     @property
-    def selected(self) -> Selection:
+    def selection(self) -> Selection:
         """Raises JobNotFound if no list with this order has the position `at`."""
         searched = self.model_dump(include={"search", "tag", "archived"})
-        return self.selection(self.kind, self.sort)._replace(**searched)
+        return self.page_selection(self.kind, self.sort)._replace(**searched)
 
 
 # ----------------------------------------------------------------------------

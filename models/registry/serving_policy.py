@@ -128,12 +128,6 @@ def find_best(store: CheckpointStore, dataset: str, by: Judged = "epoch") -> Bes
     return found and Best(found)
 
 
-def best(store: CheckpointStore, dataset: str, by: Judged = "epoch") -> CheckpointId | None:
-    """Return the checkpoint that `find_best` finds. Raises FileInvalid, OSError."""
-    found = find_best(store, dataset, by)
-    return found and found.checkpoint
-
-
 def best_of(manifests: Iterable[Manifest], dataset: str) -> CheckpointId | None:
     """Return the best of these checkpoints that was trained on a data set; None if none of them has metrics.
 

@@ -11,6 +11,7 @@ from benchmarks.processes import tree
 from benchmarks.records import EPOCHS, fill
 from benchmarks.redis_server import RedisServer, connect
 from tests.conftest import RunningRedis
+from tests.support.job_lists import newest
 from worker.jobs.consumer import JobConsumer
 from worker.jobs.model import Job, JobStatus
 
@@ -35,7 +36,7 @@ def test_every_table_is_filled_in(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_records_are_like_those_of_the_service(redis_url: str, shared_redis: RunningRedis) -> None:
     fill(redis_url, 6)
 
-    jobs = shared_redis.ask(lambda jobs: jobs.newest(10))
+    jobs = shared_redis.ask(lambda jobs: newest(jobs, 10))
     assert [len(job.epochs) for job in jobs] == [EPOCHS] * 6
     assert {job.status for job in jobs} == {JobStatus.SUCCEEDED}
 
@@ -47,7 +48,7 @@ def test_copies_are_listed_under_their_originals(
 
     assert fill(redis_url, 6) == 2
 
-    jobs = shared_redis.ask(lambda jobs: jobs.newest(10, JobStatus.SUCCEEDED))
+    jobs = shared_redis.ask(lambda jobs: newest(jobs, 10, JobStatus.SUCCEEDED))
     assert len({job.id for job in jobs}) == 6
     assert len({job.config.seed for job in jobs if isinstance(job, Job)}) == 2
     assert [len(job.epochs) for job in jobs] == [EPOCHS] * 6

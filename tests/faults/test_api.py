@@ -16,6 +16,7 @@ from tests.app.conftest import publish
 from tests.faults.api import Api, in_parallel, outcomes_of_requests_in_flight
 from tests.faults.world import TINY, World, running_world
 from tests.models.registry.test_store import OLD
+from tests.support.job_lists import newest
 from tests.support.s3_endpoint import Endpoint
 from worker.jobs.model import JobStatus
 
@@ -79,7 +80,7 @@ def test_a_key_creates_one_job_although_the_api_is_killed_repeatedly(world: Worl
     assert fates["cut"] > 0, fates
     assert set(fates) <= {"cut", "202", "503"}
     assert len(seen) == 1
-    assert [job.id for job in world.ask(lambda jobs: jobs.newest(100))] == list(seen)
+    assert [job.id for job in world.ask(lambda jobs: newest(jobs, 100))] == list(seen)
 
 
 def test_a_hundred_concurrent_requests_with_one_key_create_one_job_and_another_request_is_refused(
@@ -100,7 +101,7 @@ def test_a_hundred_concurrent_requests_with_one_key_create_one_job_and_another_r
     other = httpx2.post(f"{api.url}/train", json={**TINY, "seed": 7}, headers=KEY)
     assert other.status_code == 422
     assert other.json()["type"] == "/problems/idempotency-conflict"
-    assert len(world.ask(lambda jobs: jobs.newest(100))) == 1
+    assert len(world.ask(lambda jobs: newest(jobs, 100))) == 1
 
 
 def test_a_burst_is_limited_and_every_accepted_job_exists(world: World, api: Api) -> None:
@@ -131,7 +132,7 @@ def test_a_burst_is_limited_and_every_accepted_job_exists(world: World, api: Api
     assert answers == {202: 100, 429: 900}
     assert grown <= 5 * MEGABYTE
     assert p99 < 10
-    waiting = world.ask(lambda jobs: jobs.newest(200))
+    waiting = world.ask(lambda jobs: newest(jobs, 200))
     assert len(waiting) == 100
     assert {job.status for job in waiting} == {JobStatus.QUEUED}
 

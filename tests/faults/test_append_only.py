@@ -9,6 +9,7 @@ import pytest
 from app.server.embedded_redis import APPENDED
 from models.registry.store import CheckpointId
 from tests.faults.world import RECOVERY_SECONDS, Outcome, World, check
+from tests.support.job_lists import newest
 from worker.jobs.model import JobStatus
 
 CUTS = 5
@@ -34,7 +35,7 @@ def test_a_tail_cut_off_anywhere_loses_no_job_and_repeats_no_token(
         os.truncate(appended, kept)
         world.note("cut off", f"{written - kept} of the {written - accepted} bytes since")
         world.redis.start()
-        assert {job.id for job in world.ask(lambda jobs: jobs.newest(100))} == set(jobs)
+        assert {job.id for job in world.ask(lambda jobs: newest(jobs, 100))} == set(jobs)
         if latest is not None:
             assert latest <= (world.store.latest() or CheckpointId("", 0))
         assert world.store.highest_fence() >= tokens

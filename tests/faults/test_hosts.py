@@ -23,6 +23,7 @@ from tests.app.conftest import publish
 from tests.faults.hosts import HostedApi, HostedRedis, How, Network, listen, missing_requirement, network
 from tests.faults.world import LEASE_SECONDS, PACE, TINY, World, check, outcome, running_world
 from tests.models.registry.test_store import OLD
+from tests.support.job_lists import newest
 from tests.support.s3_endpoint import Endpoint
 from worker.jobs.model import ENDED
 
@@ -195,7 +196,7 @@ def test_every_accepted_job_ends_once_after_cuts(deployment: Deployment, host: s
 
 def judge(world: World, jobs: list[str]) -> None:
     """One job for each order; all have the result of an undisturbed one."""
-    assert sorted(job.id for job in world.ask(lambda jobs: jobs.newest(1000))) == sorted(jobs)
+    assert sorted(job.id for job in world.ask(lambda jobs: newest(jobs, 1000))) == sorted(jobs)
     starts = re.findall(r"job ([\w-]+) starts, with token (\d+)", world.log.read_text())
     assert len(starts) == len({token for _, token in starts}) >= len(jobs), world.story()
     often = Counter(job for job, _ in starts)

@@ -33,6 +33,7 @@ from tests.faults.processes import is_alive as is_alive
 from tests.faults.processes import parent as parent
 from tests.faults.witness import ServedWatcher
 from tests.support.failures import HasJobs, explained
+from tests.support.job_lists import newest
 from tests.support.s3_endpoint import Endpoint, open_store
 from worker.jobs.client import JobClient, Order
 from worker.jobs.errors import StoreUnavailable
@@ -225,7 +226,7 @@ class World(HasJobs):
     def check_invariants(self, job_id: str | None = None) -> Report:
         """Check one job or every job of this world, and the served checkpoints of its API, if it has one."""
         kinds = (JobKind.TRAINING, JobKind.TRAINING_DATA)
-        of_kind = [self.ask(lambda jobs, kind=kind: jobs.newest(100, kind=kind)) for kind in kinds]  # type: ignore[misc]
+        of_kind = [self.ask(lambda jobs, kind=kind: newest(jobs, 100, kind=kind)) for kind in kinds]  # type: ignore[misc]
         jobs = [self.job(job_id)] if job_id else [job for jobs in of_kind for job in jobs]
         known = [job for job in jobs if isinstance(job, Job)]
         return check_all(self.store, known, self.serving(), self.served.series)

@@ -4,6 +4,7 @@ import json
 
 from models.config import TrainingConfig
 from models.registry.job_entry import fingerprint
+from models.registry.serving_policy import Judged, find_best
 from models.registry.store import MANIFEST, CheckpointId, CheckpointStore, Manifest
 from tests.models.registry.test_store import FILES, damage_inside, inside
 from tests.support import records
@@ -36,3 +37,9 @@ def of_a_newer_version(store: CheckpointStore, job: str, epoch: int) -> bytes:
     data = json.dumps(fields).encode()
     damage_inside(store, path, data)
     return data
+
+
+def best(store: CheckpointStore, dataset: str, by: Judged = "epoch") -> CheckpointId | None:
+    """Return the best checkpoint of a data set. Raises FileInvalid, OSError."""
+    found = find_best(store, dataset, by)
+    return found and found.checkpoint

@@ -11,6 +11,7 @@ from models.data.building.order import TrainingDataOrder
 from models.evaluation.evaluation_records import EvaluationOrder
 from models.registry import bundled
 from models.synthesis.order import DatasetOrder
+from tests.support.job_lists import newest
 from tests.worker.conftest import Ask
 from worker.importing.process import ImportRefused
 from worker.jobs.client import Order
@@ -64,7 +65,7 @@ def test_a_job_goes_to_the_handler_and_the_lists_of_its_kind(
         listed = [job.id] if other == kind else []
         assert consumer.redis.zrange(index_key(other), 0, -1) == listed
         assert consumer.redis.zrange(index_key(other, JobStatus.SUCCEEDED), 0, -1) == listed
-        assert [found.id for found in ask(lambda jobs: jobs.newest(9, kind=other))] == listed  # noqa: B023
+        assert [found.id for found in ask(lambda jobs: newest(jobs, 9, kind=other))] == listed  # noqa: B023
 
 
 @pytest.mark.parametrize(

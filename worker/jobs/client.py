@@ -17,12 +17,10 @@ from worker.jobs import scripts
 from worker.jobs.codec import BEING_DELETED, AnyJob, UnreadableJob, decode, encode, present, with_trouble
 from worker.jobs.errors import raises_store_unavailable
 from worker.jobs.keys import (
-    JOBS,
     SEQUENCE,
     WORKERS,
     epochs_key,
     idempotency_key,
-    index_key,
     job_key,
 )
 from worker.jobs.model import (
@@ -226,34 +224,6 @@ class JobClient:
         if not jobs:
             raise JobNotFound(f"there is no job {job_id}")
         return jobs[0]
-
-    async def newest(
-        self,
-        limit: int,
-        status: JobStatus | None = None,
-        before: str | None = None,
-        kind: JobKind = JobKind.TRAINING,
-    ) -> list[AnyJob]:
-        """List the jobs of one kind that were accepted last, newest first.
-
-        If given, only those of one status, and only those accepted before the job `before`.
-        """
-        client: Any = self.redis
-        below = "+inf"  # positions by order of acceptance: unlike ranks, they do not change when jobs are accepted
-        if before is not None:
-            if (place := await client.zscore(JOBS, before)) is None:
-                raise JobNotFound(f"there is no job {before}")
-            below = f"({place:.0f}"
-        found: list[AnyJob] = []
-        while len(found) < limit:
-            listed = index_key(kind, status)
-            page = await client.zrevrangebyscore(listed, below, "-inf", start=0, num=limit, withscores=True)
-            if not page:
-                break
-            below = f"({page[-1][1]:.0f}"
-            jobs = await self.read_all([job_id for job_id, _ in page])
-            found += [job for job in jobs if status in (None, job.status)]  # the status may have changed since
-        return found[:limit]
 
     async def read_all(self, job_ids: list[str]) -> list[AnyJob]:
         async with self.redis.pipeline(transaction=True) as pipeline:

@@ -127,7 +127,7 @@ async def list_datasets(services: ServicesDep, query: Annotated[JobsQuery, Query
     if query.before is not None:
         checked(query.before, DatasetNotFound)
     try:
-        page = await services.catalog.page(query.selection(JobKind.DATASET))
+        page = await services.catalog.page(query.page_selection(JobKind.DATASET))
     except JobNotFound as error:
         raise DatasetNotFound(str(error)) from None
     return DatasetList.of(await views(services, page.jobs), page, query)

@@ -107,7 +107,7 @@ async def list_evaluations(services: ServicesDep, query: Annotated[EvaluationsQu
 
 async def find_page(services: Services, query: EvaluationsQuery) -> Listed:
     """Return a page of evaluations. Raises JobNotFound as JobCatalog.page does."""
-    selection = query.selection(JobKind.EVALUATION)
+    selection = query.page_selection(JobKind.EVALUATION)
     if query.checkpoint is None:
         return await services.catalog.page(selection)
     found, looked_at = list[tuple[AnyJob, str]](), selection._replace(limit=PAGE)

@@ -31,7 +31,7 @@ async def list_jobs(services: ServicesDep, query: Annotated[AnyJobsQuery, Query(
     """List runs, or the jobs of another kind: newest first, or in another order."""
     if query.before is not None:
         checked(query.before)
-    page = await services.catalog.page(query.selected)
+    page = await services.catalog.page(query.selection)
     return JobList.of(await services.catalog.with_places(page.jobs), page, query)
 
 

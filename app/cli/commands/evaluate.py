@@ -82,16 +82,16 @@ def evaluate_there(
     with ask_service(url, key) as client:
         ordered = client.evaluate(**wanted)
         again = f"`acgan follow {ordered.id}` follows it, `acgan cancel {ordered.id}` cancels it"
-        with interruptible(f"the service continues with the evaluation: {again}"):
-            with showing_progress(client, ordered, error_console):
-                ended = client.wait(ordered, check=False)
-            exit_unless_succeeded("evaluation", ended)
-            result = client.evaluation_result(ended)
-            show(Evaluation.model_validate_json(result.model_dump_json(), extra="ignore"), as_json)
-            if picture is not None:
-                charts = client.evaluation_picture(ended)
-                with writing(picture):
-                    charts.save(picture)
+        continues = f"the service continues with the evaluation: {again}"
+        with interruptible(continues), showing_progress(client, ordered, error_console):
+            ended = client.wait(ordered, check=False)
+        exit_unless_succeeded("evaluation", ended)
+        result = client.evaluation_result(ended)
+        show(Evaluation.model_validate_json(result.model_dump_json(), extra="ignore"), as_json)
+        if picture is not None:
+            charts = client.evaluation_picture(ended)
+            with writing(picture):
+                charts.save(picture)
 
 
 def show(evaluation: "Evaluation", as_json: bool) -> None:

@@ -160,8 +160,12 @@ def store(settings: "AppSettings", name: str, built: "Built", as_json: bool) -> 
         f"from {manifest.source}"
     )
     print_warnings(manifest.warnings)
-    print_sentence(f"train on it: acgan train --recipe {RECIPE} --dataset {name}{batch_size_for(train)}")
-    print_note(f"it is in the store {settings.store_address}: `--upload` sends images to a service with another store")
+    options = f"--recipe {RECIPE} --dataset {name}{batch_size_for(train)}"
+    print_sentence(f"train on it: acgan train {options}")
+    print_note(
+        f"it is in the store {settings.store_address}: a service with this store trains on it with "
+        f"`acgan start --follow {options}`; `--upload` sends images to a service with another store"
+    )
 
 
 def batch_size_for(images: int) -> str:

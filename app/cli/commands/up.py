@@ -40,6 +40,6 @@ def stopped(killed: list[str]) -> str:
     if not (workers := [name for name in killed if name != "api"]):
         return "stopped: all processes have ended; runs and other jobs continue at the next start"
     return (
-        f"stopped: {', '.join(workers)} did not end in time and was killed; at the next start, runs and other jobs "
+        f"stopped: killed before its state was saved: {', '.join(workers)}. At the next start, runs and other jobs "
         "continue from what was saved last"
     )

@@ -121,7 +121,7 @@ def test_a_second_signal_kills_only_what_has_not_ended(tmp_path: Path) -> None:
 
 def test_the_last_line_names_what_was_killed() -> None:
     assert stopped([]) == stopped(["api"])
-    assert "worker-2 did not end in time and was killed" in stopped(["worker-2", "api"])
+    assert "killed before its state was saved: worker-2." in stopped(["worker-2", "api"])
 
 
 def test_an_ipv6_address_has_brackets() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from models.registry.retention import apply_retention, check_room
-from models.registry.serving_policy import best, read_choice
+from models.registry.serving_policy import read_choice
 from models.registry.storage.base import Unreachable
 from models.registry.storage.filesystem import FilesystemStorage
 from models.registry.store import GENERATOR, CheckpointId, CheckpointStore, FileRecord
@@ -18,6 +18,7 @@ from models.synthesis.order import DatasetOrder, Provenance
 from models.synthesis.shards import Shards
 from tests.models.registry.test_store import FILES, NEW
 from tests.support import records
+from tests.support.stores import best
 
 SECONDS = 0.3
 RECORD = FileRecord.of(FILES[GENERATOR])

@@ -9,10 +9,11 @@ from models.config import TrainingConfig
 from models.registry.job_entry import fingerprint
 from models.registry.pointer import POINTER
 from models.registry.retention import apply_retention
-from models.registry.serving_policy import ServingPolicy, best, drawn_dataset
+from models.registry.serving_policy import ServingPolicy, drawn_dataset
 from models.registry.store import CheckpointId, CheckpointStore, Manifest
 from tests.models.registry.test_store import FILES, damage_inside, inside
 from tests.support import records
+from tests.support.stores import best
 
 DIGITS, PRINTED, LATER = "20260101-000000-aaaaaa", "20260102-000000-aaaaaa", "20260103-000000-aaaaaa"
 

@@ -10,13 +10,13 @@ from app.api.openapi.evaluation_example import example
 from models.data.building.order import TrainingDataOrder
 from models.registry.evaluations import LIST, publish_evaluation
 from models.registry.retention import GRACE_SECONDS, StoreFull, Usage, Uses, apply_retention, check_room
-from models.registry.serving_policy import CHOICE, ServingPolicy, best, write_choice
+from models.registry.serving_policy import CHOICE, ServingPolicy, write_choice
 from models.registry.storage.uploads import has_upload, store_upload
 from models.registry.store import GENERATOR, CheckpointId, CheckpointStore, StateDeleted
 from models.synthesis.shards import Shards
 from tests.models.registry.test_store import FILES, NEW, OLD
 from tests.support import records
-from tests.support.stores import of_a_newer_version
+from tests.support.stores import best, of_a_newer_version
 
 ENDED, RUNNING = "20260103-000000-aaaaaa", "20260104-000000-aaaaaa"
 

@@ -26,11 +26,11 @@ from models.registry.evaluations import (
     read_evaluation_file,
 )
 from models.registry.removal import delete_run
-from models.registry.serving_policy import best
 from models.registry.storage.base import Folder
 from models.registry.store import CheckpointStore
 from tests.app.conftest import publish_own
 from tests.models.registry.test_store import OLD
+from tests.support.stores import best
 from tests.support.training_sets import bring, splits
 from worker.jobs.client import Order
 from worker.jobs.consumer import JobConsumer

@@ -9,6 +9,7 @@ import redis
 from models.config import TrainingConfig
 from models.records import Progress
 from tests.support import records
+from tests.support.job_lists import newest
 from tests.worker.conftest import Ask, accept
 from worker.jobs.client import JobClient, JobNotFound, Order
 from worker.jobs.consumer import JobConsumer, LeaseLost
@@ -39,7 +40,7 @@ def test_a_job_accepted_twice_since_a_response_was_lost_exists_once(ask: Ask[Any
         return await jobs.create(Order(TrainingConfig()))
 
     job = ask(create_twice)
-    assert [found.id for found in ask(lambda jobs: jobs.newest(10))] == [job.id]
+    assert [found.id for found in ask(lambda jobs: newest(jobs, 10))] == [job.id]
     assert JobConsumer.connect(redis_url).waiting() == 1
 
 
@@ -57,7 +58,7 @@ def test_an_unknown_job_raises_not_found(ask: Ask[Job]) -> None:
 
 def test_jobs_are_listed_newest_first(ask: Ask[Any]) -> None:
     ids = [accept(ask).id for _ in range(4)]
-    assert [job.id for job in ask(lambda jobs: jobs.newest(3))] == ids[:0:-1]
+    assert [job.id for job in ask(lambda jobs: newest(jobs, 3))] == ids[:0:-1]
 
 
 def test_jobs_are_claimed_in_the_order_of_acceptance_and_once(ask: Ask[Job], consumer: JobConsumer) -> None:

@@ -9,6 +9,7 @@ import redis
 import redis.asyncio
 
 from models.data.reference import Reference
+from tests.support.job_lists import newest
 from tests.worker.conftest import Ask
 from worker.jobs.client import JobClient
 from worker.jobs.consumer import JobConsumer
@@ -29,7 +30,7 @@ NOWHERE = "redis://127.0.0.1:9/0"
 LETTERS = Reference("letters", 1)
 CALLS: dict[str, Callable[[], Any]] = {
     "the consumer": lambda: JobConsumer.connect(NOWHERE).claim(),
-    "the client": lambda: asyncio.run(JobClient.connect(NOWHERE).newest(1)),
+    "the client": lambda: asyncio.run(newest(JobClient.connect(NOWHERE), 1)),
     "a list for the worker": lambda: not_ended(redis.Redis.from_url(NOWHERE)),
     "the jobs after another": lambda: accepted_after(redis.Redis.from_url(NOWHERE), "x"),
     "the users of training data": lambda: users_of_training_data(

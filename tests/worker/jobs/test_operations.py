@@ -10,6 +10,7 @@ import redis
 
 from models.config import TrainingConfig
 from tests.conftest import RunningRedis
+from tests.support.job_lists import newest
 from tests.worker.conftest import Ask, accept
 from worker.jobs.client import IdempotencyConflict, InvalidTransition, JobClient, JobNotFound, Order
 from worker.jobs.consumer import LOSSES, LOST, Claim, JobConsumer, LeaseLost
@@ -239,7 +240,7 @@ def test_the_number_of_waiting_jobs_is_limited(ask: Ask[Any], redis_url: str) ->
 
     answers = ask(fill)
     assert sorted(answers) == ["Job"] * 3 + ["QueueFull"] * 17
-    assert len(ask(lambda jobs: jobs.newest(100))) == 3
+    assert len(ask(lambda jobs: newest(jobs, 100))) == 3
 
 
 def test_an_idempotency_key_is_one_job(ask: Ask[Any], redis_url: str) -> None:
@@ -259,10 +260,10 @@ def test_jobs_are_listed_by_state_and_page_by_page(ask: Ask[Any], consumer: JobC
     ids = [accept(ask).id for _ in range(7)]
     for _ in range(3):
         consumer.claim()
-    running = ask(lambda jobs: jobs.newest(2, JobStatus.RUNNING))
+    running = ask(lambda jobs: newest(jobs, 2, JobStatus.RUNNING))
     assert [job.id for job in running] == [ids[2], ids[1]]
-    assert [job.id for job in ask(lambda jobs: jobs.newest(2, JobStatus.RUNNING, ids[1]))] == [ids[0]]
-    assert [job.id for job in ask(lambda jobs: jobs.newest(3, None, ids[5]))] == ids[4:1:-1]
+    assert [job.id for job in ask(lambda jobs: newest(jobs, 2, JobStatus.RUNNING, ids[1]))] == [ids[0]]
+    assert [job.id for job in ask(lambda jobs: newest(jobs, 3, None, ids[5]))] == ids[4:1:-1]
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "noeviction", "volatile-ttl"])

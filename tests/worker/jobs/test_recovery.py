@@ -12,6 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 import redis
 
+from tests.support.job_lists import newest
 from tests.worker.conftest import Ask, accept, until
 from tests.worker.jobs.test_operations import expire_leases, take
 from tests.worker.jobs.test_turns import claimed_in_turn, order
@@ -46,7 +47,7 @@ def test_an_unreadable_record_is_listed_and_neither_claimed_nor_resumed(
     assert shown.status == "queued"
     assert "does not understand" in shown.trouble
     assert client.hget(job_key(strange), "trouble") == shown.trouble
-    assert {job.id for job in ask(lambda jobs: jobs.newest(9))} == {strange, plain}
+    assert {job.id for job in ask(lambda jobs: newest(jobs, 9))} == {strange, plain}
     with pytest.raises(NotUnderstood):
         ask(lambda jobs: jobs.get(strange))
     ask(lambda jobs: jobs.cancel(strange))
@@ -72,7 +73,7 @@ def test_bytes_that_are_not_text_stop_no_worker(ask: Ask[Any], consumer: JobCons
     strange, plain = accept(ask).id, accept(ask).id
     consumer.redis.hset(job_key(strange), "config", b"\xff\xfe")
     assert take(consumer).job.id == plain
-    assert len(ask(lambda jobs: jobs.newest(9))) == 2
+    assert len(ask(lambda jobs: newest(jobs, 9))) == 2
 
 
 # ----------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.job_lists import newest
 from tests.worker.conftest import Ask, accept
 from tests.worker.jobs.test_operations import take
 from worker.jobs.consumer import JobConsumer
@@ -23,5 +24,5 @@ def test_a_worker_that_was_seen_in_the_future_does_not_hide_its_silence(
     assert "its worker does not respond" in str(job.trouble)
     assert job.last_seen_at is not None
     assert job.last_seen_at <= datetime.now(UTC)
-    listed = ask(lambda jobs: jobs.newest(10))[0]
+    listed = ask(lambda jobs: newest(jobs, 10))[0]
     assert listed.trouble == job.trouble

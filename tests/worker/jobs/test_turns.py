@@ -8,6 +8,7 @@ import pytest
 
 from models.config import TrainingConfig
 from models.evaluation.evaluation_records import EvaluationOrder
+from tests.support.job_lists import newest
 from tests.worker.conftest import Ask
 from worker.jobs.client import IdempotencyConflict, JobClient, JobNotFound, Order, QueueFull
 from worker.jobs.codec import LACKS
@@ -182,7 +183,7 @@ def test_a_waiting_job_that_no_worker_takes_says_so(ask: Ask[Any], consumer: Job
     job_id = order(ask, "on a gpu", runs_on="gpu")
 
     def trouble() -> set[str | None]:
-        return {ask(lambda jobs: jobs.get(job_id)).trouble, *(job.trouble for job in ask(lambda jobs: jobs.newest(9)))}
+        return {ask(lambda jobs: jobs.get(job_id)).trouble, *(job.trouble for job in ask(lambda jobs: newest(jobs, 9)))}
 
     consumer.seen("cpu", 30)
     assert trouble() == {"no worker with a GPU is available: start one whose ACGAN_DEVICE is cuda"}
@@ -217,14 +218,14 @@ def test_jobs_of_a_rare_status_are_listed(ask: Ask[Any], consumer: JobConsumer) 
     ask(lambda jobs: jobs.cancel(ids[3]))
 
     def listed(status: JobStatus) -> list[str]:
-        return [job.id for job in ask(lambda jobs: jobs.newest(10, status))]
+        return [job.id for job in ask(lambda jobs: newest(jobs, 10, status))]
 
     assert listed(JobStatus.FAILED) == [ids[0]]
     assert listed(JobStatus.CANCELLED) == [ids[3]]
     assert listed(JobStatus.QUEUED) == [ids[5], ids[4], ids[2], ids[1]]
-    assert [job.id for job in ask(lambda jobs: jobs.newest(2, JobStatus.QUEUED, ids[4]))] == [ids[2], ids[1]]
+    assert [job.id for job in ask(lambda jobs: newest(jobs, 2, JobStatus.QUEUED, ids[4]))] == [ids[2], ids[1]]
     with pytest.raises(JobNotFound):
-        ask(lambda jobs: jobs.newest(2, JobStatus.QUEUED, "20260101-000000-abcdef"))
+        ask(lambda jobs: newest(jobs, 2, JobStatus.QUEUED, "20260101-000000-abcdef"))
 
 
 def test_lists_that_an_older_version_did_not_keep_are_created(ask: Ask[Any], consumer: JobConsumer) -> None:
@@ -237,9 +238,9 @@ def test_lists_that_an_older_version_did_not_keep_are_created(ask: Ask[Any], con
     client.zadd(index_key(JobKind.TRAINING, JobStatus.FAILED), {ids[2]: 3})
     assert consumer.rebuild_indexes() is True
     assert consumer.rebuild_indexes() is False
-    assert ask(lambda jobs: jobs.newest(9, JobStatus.FAILED)) == []
-    assert [job.id for job in ask(lambda jobs: jobs.newest(9))] == ids[::-1]
-    assert [job.id for job in ask(lambda jobs: jobs.newest(9, JobStatus.SUCCEEDED))] == [ids[0]]
+    assert ask(lambda jobs: newest(jobs, 9, JobStatus.FAILED)) == []
+    assert [job.id for job in ask(lambda jobs: newest(jobs, 9))] == ids[::-1]
+    assert [job.id for job in ask(lambda jobs: newest(jobs, 9, JobStatus.SUCCEEDED))] == [ids[0]]
 
 
 # ----------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import pytest
 
 from models.config import TrainingConfig
 from models.synthesis.order import DatasetOrder
+from tests.support.job_lists import newest
 from tests.worker.conftest import until
 from tests.worker.webhooks.conftest import Office
 from worker.jobs.client import Order
@@ -68,7 +69,7 @@ def test_each_end_of_a_job_writes_one_message(office: Office, way: str) -> None:
     end, status = WAYS[way]
     end(office)
     (message,) = office.messages()
-    (job,) = office.ask_jobs(lambda jobs: jobs.newest(1))
+    (job,) = office.ask_jobs(lambda jobs: newest(jobs, 1))
     assert job.status == status
     fields = office.fields(message)
     assert fields == {
