@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from app.cli.display.job_descriptions import count_epochs, describe_job
 from app.cli.display.output import console, print_json, print_sentence
 from app.cli.errors import interruptible, print_note
 from app.cli.options import AsJson, JobArgument, Key, Url
@@ -45,21 +46,6 @@ def follow_to_the_end(client: "Client", job_id: str, as_json: bool) -> None:
     raise typer.Exit
 
 
-def described(job: "Job") -> str:
-    """Return what a job makes, in a few words."""
-    if made := job.training_data:
-        return f"training data {made.name} of {made.file}"
-    if order := job.order:
-        return f"data set of {order.per_class + order.test_per_class:,} images of each class by {order.checkpoint}"
-    if evaluated := job.evaluation:
-        return f"evaluation of {evaluated.checkpoint}, {evaluated.effort}"
-    return f"{count_epochs(job.config.epochs)} of {job.config.dataset}, recipe {job.config.recipe}"
-
-
-def count_epochs(count: int) -> str:
-    return f"{count} epoch" if count == 1 else f"{count} epochs"
-
-
 def print_changes(client: "Client", job_id: str) -> "Job":
     """Print one JSON object per change, on one line each. Returns the final record."""
     for change in client.follow(job_id):
@@ -91,7 +77,7 @@ def show_changes(client: "Client", job_id: str) -> "Job":
             if job.status.value != reported_status and not job.ended:
                 reported_status = job.status.value
                 on = f", on {job.device}" if job.device else ""
-                print_sentence(f"job {job_id} is {reported_status}: {described(job)}{on}")
+                print_sentence(f"job {job_id} is {reported_status}: {describe_job(job)}{on}")
             if change.kind in ("job", "trouble") and job.trouble:
                 print_note(job.trouble)
             if change.epoch:

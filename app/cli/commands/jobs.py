@@ -1,4 +1,4 @@
-"""`acgan jobs`: lists the runs of the service."""
+"""`acgan jobs`: lists the runs of the service, or its other jobs."""
 
 import shlex
 from typing import Annotated, Literal
@@ -12,7 +12,10 @@ from app.cli.references import RUNS, find_job
 from app.cli.service import service
 
 Sort = Literal["newest", "active", "name", "epochs", "frechet"]
+Kind = Literal["training", "training_data", "dataset", "evaluation"]
+KIND = "training (runs), training_data (files that become training data), dataset (generated data sets), or evaluation."
 SORT = "newest, active (running and waiting ones first), name, epochs (most first), or frechet (best first)."
+DEFAULTS = {"kind": "training", "sort": "newest"}
 
 
 def jobs(
@@ -24,6 +27,7 @@ def jobs(
             autocompletion=one_of("queued", "running", "cancelling", "succeeded", "failed", "cancelled"),
         ),
     ] = None,
+    kind: Annotated[Kind, typer.Option(help=KIND)] = "training",
     before: Annotated[
         str | None, typer.Option(help="List only the runs that follow this one.", autocompletion=runs)
     ] = None,
@@ -35,24 +39,28 @@ def jobs(
     url: Url = None,
     key: Key = None,
 ) -> None:
-    """List the runs of the service, newest first. Archived runs are listed only with `--archived`."""
+    """List the runs of the service, or other jobs, newest first. Archived runs are listed only with `--archived`."""
     with service(url, key) as client:
-        earlier = find_job(client, before, RUNS) if before else None
-        page = client.jobs(limit, status, earlier, search=search or None, sort=sort, tag=tag or None, archived=archived)
+        earlier = find_job(client, before, RUNS) if before and kind == "training" else before
+        page = client.jobs(
+            limit, status, earlier, kind=kind, search=search or None, sort=sort, tag=tag or None, archived=archived
+        )
     if as_json:
         print_json(page.model_dump(mode="json"))
         return
-    given = {"status": status, "search": search, "tag": tag, "sort": sort if sort != "newest" else ""}
+    given = {"kind": kind, "status": status, "search": search, "tag": tag, "sort": sort}
+    filters = "".join(
+        f" --{name} {shlex.quote(value)}" for name, value in given.items() if value and value != DEFAULTS.get(name)
+    )
     if not page.jobs:
-        is_filtered = archived or before or status or search or tag
-        print_sentence("no matching runs" if is_filtered else "no runs: start one with `acgan start`")
+        found_none = "no matching runs" if archived or before or filters else "no runs: start one with `acgan start`"
+        print_sentence(found_none if kind == "training" else "no matching jobs")
         return
 
     from app.cli.display.columns import print_table
-    from app.cli.display.tables import jobs_table
+    from app.cli.display.tables import jobs_table, other_jobs_table
 
-    print_table(jobs_table(page.jobs))
+    print_table(jobs_table(page.jobs) if kind == "training" else other_jobs_table(page.jobs))
     if page.next:
-        filters = "".join(f" --{name} {shlex.quote(value)}" for name, value in given.items() if value)
         filters += " --archived" if archived else ""
         print_sentence(f"there are more: acgan jobs{filters} --before {page.jobs[-1].id}")

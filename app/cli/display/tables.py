@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from acgan_client import Checkpoint, Dataset, Job, JobStatus, UnreadableJob
 from acgan_client.records.checkpoints import CheckpointList
 from app.cli.display.columns import Column, Table
+from app.cli.display.job_descriptions import describe_job
 
 if TYPE_CHECKING:  # takes a while to load
     from app.schemas.training_data import TrainingDataView
@@ -49,6 +50,26 @@ def jobs_table(jobs: Sequence[Job | UnreadableJob], now: datetime | None = None)
             f"{job.config.dataset}, {job.config.recipe}",
             " ".join([job.name or "", *(f"#{tag}" for tag in job.tags)]).strip(),
         )
+    return table
+
+
+def other_jobs_table(jobs: Sequence[Job | UnreadableJob], now: datetime | None = None) -> Table:
+    """Return jobs that are no runs. `age` is the time since it was accepted, `ran` that on a worker."""
+    at = now or datetime.now(UTC)
+    table = Table(
+        Column("job", shortest=shortest_prefix([job.id for job in jobs]), rank=3, ellipsis=False),
+        Column("status"),
+        Column("age", drop=5, right=True),
+        Column("ran", drop=2, right=True),
+        Column("ETA", drop=4, right=True),
+        Column("makes", shortest=8, rank=0, drop=7),
+    )
+    for job in jobs:
+        if isinstance(job, UnreadableJob):
+            table.add(job.id, job.status, age(job.created_at, at), "-", "-", job.trouble)
+            continue
+        status = (job.status.value, COLOURS.get(job.status, ""))
+        table.add(job.id, status, age(job.created_at, at), ran(job, at), remaining(job), describe_job(job))
     return table
 
 

@@ -117,6 +117,20 @@ def test_mistakes_in_an_order_are_reported_in_a_sentence(address: str) -> None:
     assert (unknown.returncode, "There is no data set" in unknown.stderr) == (2, True)
 
 
+def test_other_jobs_than_runs_are_listed_by_their_kind(address: str) -> None:
+    with Client(address) as client:
+        run, ordered = client.train(name="mine"), client.order(per_class=2, test_per_class=1, checkpoint="latest")
+    listed = acgan("jobs", "--kind", "dataset")
+    assert (listed.returncode, ordered.id in listed.stdout, run.id in listed.stdout) == (0, True, False)
+    assert "data set of 3 images of each class" in listed.stdout
+    assert "no matching jobs" in acgan("jobs", "--kind", "evaluation").stdout
+    assert json.loads(acgan("jobs", "--kind", "dataset", "--json").stdout)["jobs"][0]["id"] == ordered.id
+    with Client(address) as client:
+        client.order(per_class=3, test_per_class=1)
+    more = acgan("jobs", "--kind", "dataset", "--limit", "1").stdout
+    assert "there are more: acgan jobs --kind dataset --before " in more
+
+
 def test_a_data_set_is_followed_as_what_it_is(address: str, settings: AppSettings) -> None:
     with Client(address) as client:
         ordered = client.order(per_class=2, test_per_class=1)
