@@ -106,6 +106,36 @@ def copy_durably(path: Path, source: Path) -> None:
     sync_folder(path.parent)
 
 
+def names_in(folder: Path) -> list[str]:
+    """List the names in a folder; none if it does not exist, also if another process has just deleted or renamed it.
+
+    Raises OSError if the folder cannot be listed.
+    """
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def remove_tree(path: Path) -> None:
+    """Delete a folder with its content, a file or a link, also if another process deletes parts of it meanwhile.
+
+    Raises OSError if a part remains.
+    """
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    for _ in range(ATTEMPTS):
+        try:
+            shutil.rmtree(path)
+            return
+        except FileNotFoundError:  # stops at the first part that another process has deleted
+            shutil.rmtree(path, ignore_errors=True)
+            if not os.path.lexists(path):
+                return
+    raise OSError(errno.ENOTEMPTY, "other processes change the folder", str(path))
+
+
 def remove_old_temporary(folder: Path, seconds: float = OLD_SECONDS) -> list[str]:
     """Delete hidden temporary files and partly deleted folders that killed processes left directly in `folder`.
 
@@ -113,7 +143,7 @@ def remove_old_temporary(folder: Path, seconds: float = OLD_SECONDS) -> list[str
     Raises OSError if the folder cannot be listed.
     """
     removed = []
-    for path in folder.iterdir() if folder.is_dir() else ():
+    for path in [folder / name for name in names_in(folder)]:
         with suppress(OSError):
             found = path.lstat()
             is_old = time.time() - max(found.st_mtime, found.st_ctime) > seconds
@@ -122,7 +152,7 @@ def remove_old_temporary(folder: Path, seconds: float = OLD_SECONDS) -> list[str
             if path.name.endswith(TEMPORARY) and stat.S_ISREG(found.st_mode):
                 path.unlink()
             elif path.name.endswith(DELETED) and stat.S_ISDIR(found.st_mode):
-                shutil.rmtree(path)
+                remove_tree(path)
             else:
                 continue
             removed.append(path.name)

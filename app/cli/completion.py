@@ -106,12 +106,14 @@ def read_settings(**given: object) -> "AppSettings":
 
 def local_checkpoints(ctx: typer.Context, incomplete: str) -> Values:
     """Complete `latest`, the checkpoints of the home folder, and files of weights."""
+    from models.registry.storage.filesystem import FilesystemStorage
+
     found = ["latest"]
     with suppress(Exception):
         settings = read_settings(home=ctx.params.get("home"))
         if not settings.is_far:
-            manifests = sorted(settings.store_dir.glob("[!.]*/[!.]*/manifest.json"), reverse=True)
-            found += [f"{path.parent.parent.name}-e{path.parent.name}" for path in manifests]
+            folders = sorted(FilesystemStorage(settings.store_dir).folders(), reverse=True)
+            found += [f"{folder.job}-e{folder.name}" for folder in folders if folder.name.isdecimal()]
     return [*beginning(found, incomplete), *weights_files(incomplete)]
 
 

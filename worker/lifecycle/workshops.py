@@ -5,6 +5,7 @@ there, the folder stays until a worker of this machine calls `clear_workshops`.
 """
 
 import logging
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -54,6 +55,7 @@ def age_of(folder: Path) -> float:
 
 def times_of(folder: Path) -> Iterator[float]:
     """Yield when a folder and each file in it were last written, in seconds since 1970, if this can be read."""
-    for path in (folder, *folder.rglob("*")):
-        with suppress(OSError):
-            yield path.lstat().st_mtime
+    for parent, _, names in os.walk(folder):  # ignores folders that another process has just deleted
+        for path in (parent, *(os.path.join(parent, name) for name in names)):
+            with suppress(OSError):
+                yield os.lstat(path).st_mtime

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from models.atomic_files import DELETED, copy_durably, sync_folder, write_durably
+from models.atomic_files import DELETED, copy_durably, names_in, remove_tree, sync_folder, write_durably
 from models.bounded_reading import FileTooLarge
 from models.file_locks import try_lock
 from models.registry.storage.base import MANIFEST, Fence, Folder, Result, StoredFile, StoreReplaced
@@ -110,9 +110,10 @@ class FilesystemStorage:
 
     def names(self, job: str) -> list[str]:
         def look() -> list[str]:
-            self._check_root()
             folder = self.root / job
-            return [path.name for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
+            found = [name for name in names_in(folder) if (folder / name).is_file()]
+            self._check_root()  # afterwards: it may have been renamed meanwhile
+            return found
 
         return self._within(f"{job} cannot be listed", look)
 
@@ -146,10 +147,13 @@ class FilesystemStorage:
         return self._within("the checkpoints cannot be listed", partial(self._folders, job))
 
     def _folders(self, job: str | None) -> list[Folder]:
-        self._check_root()
-        found = self.root.glob(f"*/*/{MANIFEST}") if job is None else (self.root / job).glob(f"*/{MANIFEST}")
-        folders = [Folder(path.parent.parent.name, path.parent.name) for path in found]
-        return [folder for folder in folders if not (folder.job.startswith(".") or folder.name.startswith("."))]
+        found = list[Folder]()
+        for each in visible(names_in(self.root) if job is None else [job]):
+            with suppress(PermissionError):  # a folder such as lost+found, which is not of the store
+                names = visible(names_in(self.root / each))
+                found += [Folder(each, name) for name in names if (self.root / each / name / MANIFEST).exists()]
+        self._check_root()  # afterwards: it may have been renamed meanwhile
+        return found
 
     def stage(self, folder: Folder, token: int, files: Mapping[str, bytes | Path]) -> str:
         self._check_root()
@@ -199,13 +203,16 @@ class FilesystemStorage:
             sync_folder(self.root)
 
     def clear_job(self, job: str) -> None:
-        for hidden in self.root.glob(f".{job}.*{DELETED}"):
-            with suppress(FileNotFoundError):
-                hidden.unlink() if hidden.is_symlink() else shutil.rmtree(hidden)
+        for name in names_in(self.root):
+            if name.startswith(f".{job}.") and name.endswith(DELETED):
+                remove_tree(self.root / name)
 
     def sweep(self, job: str) -> None:
-        for leftover in (self.root / job).glob(".*"):
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
+        folder = self.root / job
+        for name in names_in(folder):
+            if name.startswith("."):
+                with suppress(OSError):  # files that remain count as temporary
+                    remove_tree(folder / name)
 
     def incoming(self) -> Path:
         self._check_root()
@@ -257,6 +264,11 @@ class FilesystemStorage:
     def deliver(self, folder: Folder, token: int, held: Callable[[], Fence]) -> None:
         """Only check the fence: the files are already in their place."""
         held()
+
+
+def visible(names: list[str]) -> list[str]:
+    """Return the names that are not hidden: those of staged and deleted folders are."""
+    return [name for name in names if not name.startswith(".")]
 
 
 def raise_unless_missing(error: OSError) -> None:

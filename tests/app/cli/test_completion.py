@@ -17,6 +17,7 @@ from models.registry.store import CheckpointStore
 from tests.models.registry.test_store import NEW, OLD
 from tests.support.hostile_server import JOB_ID, as_json, hostile, job
 from tests.support.serving import serving
+from tests.support.training_sets import bring
 
 BASH = shutil.which("bash") or ""
 pytestmark = pytest.mark.skipif(not BASH, reason="this system has no bash")
@@ -88,6 +89,8 @@ def test_checkpoints_come_from_the_service_or_the_home_folder(
         assert complete(home, "download", "2026", ACGAN_URL=address) == ids
     (home / "weights.safetensors").touch()
     assert complete(home, "digits", "7", "--checkpoint", "2026", ACGAN_HOME=str(settings.home)) == ids
+    bring(store.training_data, "bars")
+    assert complete(home, "digits", "7", "--checkpoint", "training", ACGAN_HOME=str(settings.home)) == [""]
     assert complete(home, "evaluate", "wei", ACGAN_HOME=str(settings.home)) == ["weights.safetensors"]
 
 

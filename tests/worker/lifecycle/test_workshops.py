@@ -1,6 +1,7 @@
 """With a bucket as the store, unfinished work stays on this machine only as long as a job can use it."""
 
 import os
+import shutil
 import time
 from functools import partial
 from pathlib import Path
@@ -9,13 +10,14 @@ from typing import Any
 import pytest
 
 from models.config import TrainingConfig
+from tests.models.registry.test_vanishing_files import when_listed
 from tests.support.s3_endpoint import Endpoint
 from tests.worker.conftest import Ask, accept, until
 from tests.worker.jobs.test_operations import take
 from worker.jobs.consumer import JobConsumer
 from worker.jobs.keys import job_key
 from worker.jobs.model import JobStatus
-from worker.lifecycle.workshops import clear_workshops
+from worker.lifecycle.workshops import age_of, clear_workshops
 from worker.reconciler import Reconciler
 from worker.runner import run_next_job
 from worker.settings import WorkerSettings
@@ -105,3 +107,11 @@ def test_a_worker_deletes_old_work_at_the_end_of_a_job(
     assert ask(lambda jobs: jobs.get(job_id)).status == JobStatus.SUCCEEDED
     assert not own.parent.parent.exists()
     assert not other.parent.parent.exists()
+
+
+def test_work_of_which_a_folder_is_deleted_meanwhile_has_an_age(
+    settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = work_of(settings, UNKNOWN, 2 * MINUTE)
+    when_listed(monkeypatch, part.parent, lambda: shutil.rmtree(part.parent), is_before=True)
+    assert age_of(part.parent.parent) > MINUTE
