@@ -10,7 +10,8 @@ again from them.
 """
 
 import logging
-from collections.abc import Collection, Iterable
+import math
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -99,26 +100,72 @@ def publish_evaluation(
         checkpoint=evaluation.checkpoint, effort=effort, created_at=datetime.now(UTC), files=records
     )
     entry = Evaluated.of(job, effort, evaluation)
-
-    def listed(data: bytes | None) -> bytes:
-        folders = set(storage.folders())
-        known = known_evaluations(storage, data, folders)
-        left = [each for each in known if Folder(each.job, EVALUATION) in folders]
-        return seal_bounded(EvaluationList.newest_of([*left, entry]), folders)
-
     staged = storage.stage(folder, fence, files)
 
     def step() -> None:
         store.check_held(job, fence)
         storage.complete(staged, MANIFEST, seal(manifest))
         storage.place(staged, folder, storage.fence(job))
-        storage.change(LIST, listed)
+        change_list(storage, lambda left: [*left, entry])
 
     try:
         storage.alone(step)
     except BaseException:
         storage.discard(staged)
         raise
+
+
+def list_evaluation(store: CheckpointStore, job: str, fence: int) -> None:
+    """Add a stored result to the list unless it is there: a worker may have ended between these two steps.
+
+    It is inserted by its time, so that it replaces no newer one. Raises FenceRejected if this worker has lost the job,
+    FileMissing, FileInvalid, CheckpointDamaged, other OSErrors.
+    """
+    storage = store.storage
+    made_at, entry = _stored(storage, job)
+
+    def insert(left: list[Evaluated]) -> list[Evaluated]:
+        if job in {each.job for each in left}:
+            return left
+        place = len(left)
+        while place and _made_at(storage, left[place - 1].job) > made_at:
+            place -= 1
+        return [*left[:place], entry, *left[place:]]
+
+    def step() -> None:
+        store.check_held(job, fence)
+        change_list(storage, insert)
+
+    storage.alone(step)
+
+
+def _stored(storage: ArtifactStorage, job: str) -> tuple[float, Evaluated]:
+    """Read when a result was made, in seconds since 1970, and its entry."""
+    manifest = read_record(storage, f"{job}/{EVALUATION}/{MANIFEST}", EvaluationManifest)
+    return manifest.created_at.timestamp(), Evaluated.of(job, manifest.effort, read_evaluation(storage, job))
+
+
+def _made_at(storage: ArtifactStorage, job: str) -> float:
+    try:
+        return read_record(storage, f"{job}/{EVALUATION}/{MANIFEST}", EvaluationManifest).created_at.timestamp()
+    except FileFault:  # damaged or just deleted: it counts as old
+        return -math.inf
+
+
+def change_list(storage: ArtifactStorage, change: Callable[[list[Evaluated]], list[Evaluated]]) -> None:
+    """Replace the list by what `change` makes of the entries whose results are stored, oldest first.
+
+    Call this only inside a step of `alone`. Raises OSError, and what `change` raises.
+    """
+
+    def changed(data: bytes | None) -> bytes | None:
+        folders = set(storage.folders())
+        known = known_evaluations(storage, data, folders)
+        left = change([each for each in known if Folder(each.job, EVALUATION) in folders])
+        new = seal_bounded(EvaluationList.newest_of(left), folders)
+        return None if new == data else new
+
+    storage.change(LIST, changed)
 
 
 def known_evaluations(storage: ArtifactStorage, data: bytes | None, folders: Collection[Folder]) -> list[Evaluated]:
@@ -134,12 +181,9 @@ def known_evaluations(storage: ArtifactStorage, data: bytes | None, folders: Col
     found = list[tuple[float, Evaluated]]()
     for job in sorted(folder.job for folder in folders if folder.name == EVALUATION):
         try:
-            manifest = read_record(storage, f"{job}/{EVALUATION}/{MANIFEST}", EvaluationManifest)
-            entry = Evaluated.of(job, manifest.effort, read_evaluation(storage, job))
+            found.append(_stored(storage, job))
         except (FileFault, CheckpointDamaged) as error:
             logger.warning("the evaluation %s is not listed: %s", job, error)
-            continue
-        found.append((manifest.created_at.timestamp(), entry))
     return [entry for _, entry in sorted(found, key=lambda each: each[0])]
 
 

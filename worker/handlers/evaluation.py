@@ -18,7 +18,7 @@ from models.evaluation.evaluator import EFFORTS, Evaluator, evaluate
 from models.evaluation.judge import find_judge
 from models.evaluation.real_figures import find_real, known_real
 from models.networks.weights import generator_from_bytes
-from models.registry.evaluations import WORK, has_evaluation, publish_evaluation, read_evaluation
+from models.registry.evaluations import WORK, has_evaluation, list_evaluation, publish_evaluation, read_evaluation
 from models.registry.storage.base import Folder
 from models.registry.store import CheckpointDamaged
 from models.sampling.sampler import prepare
@@ -45,6 +45,8 @@ def evaluate_checkpoint(context: JobContext) -> None:
     job, order, storage, settings = context.job, context.job.evaluation, context.storage, context.settings
     assert order is not None
     if context.retry_storage("the evaluation cannot start", partial(is_made, context)):
+        add_to_list = partial(list_evaluation, storage, job.id, context.claim.fence)
+        context.retry_storage("the evaluation cannot be listed", add_to_list)
         return
     device = find_device(settings.device)
     reset_threads()

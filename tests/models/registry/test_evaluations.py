@@ -1,5 +1,6 @@
 """Evaluations in the store, in a folder and in a bucket: the list of them is made again from the results."""
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from models.registry.evaluations import (
     Evaluated,
     EvaluationList,
     has_evaluation,
+    list_evaluation,
     listed_evaluations,
     publish_evaluation,
     read_evaluation,
@@ -24,7 +26,7 @@ from models.registry.evaluations import (
 from models.registry.removal import delete_run
 from models.registry.serving_policy import ServingPolicy, write_choice
 from models.registry.storage.reading import seal
-from models.registry.store import CheckpointId, CheckpointStore
+from models.registry.store import CheckpointId, CheckpointStore, FenceRejected
 from tests.models.registry.test_store import FILES, OLD, damage_inside, inside, manifest
 from tests.support.s3_endpoint import PATIENT_SECONDS, Endpoint, open_store
 
@@ -93,6 +95,59 @@ def test_a_list_beyond_its_limit_loses_deleted_checkpoints_then_the_oldest(
     publish(store, 6, CheckpointId(OLD, 5))
     assert [each[0] for each in listed(store)] == [job(4), job(5), job(6)]
     assert len(inside(store, LIST)) <= evaluations.LIST_LIMIT
+
+
+def publish_without_listing(store: CheckpointStore, number: int, checkpoint: CheckpointId, distance: float) -> None:
+    """Publish as a worker does that ends immediately before it changes the list."""
+    change = store.storage.change
+
+    def fail(name: str, how: Callable[[bytes | None], bytes | None]) -> None:
+        if name == LIST:
+            raise OSError(errno.EIO, "Input/output error")
+        change(name, how)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store.storage, "change", fail)
+        with pytest.raises(OSError, match="Input/output"):
+            publish(store, number, checkpoint, distance)
+
+
+def test_a_stored_result_is_added_to_the_list_once(store: CheckpointStore) -> None:
+    before = listed(store)
+    publish_without_listing(store, 3, SECOND, 0.1)
+    assert has_evaluation(store.storage, job(3))
+    assert listed(store) == before
+    list_evaluation(store, job(3), 0)
+    assert listed(store) == [*before, (job(3), str(SECOND), 0.1)]
+    data = inside(store, LIST)
+    for number in (2, 3):
+        list_evaluation(store, job(number), 0)
+    assert inside(store, LIST) == data
+
+
+def test_a_stored_result_is_added_before_newer_ones_and_replaces_none(store: CheckpointStore) -> None:
+    publish_without_listing(store, 3, SECOND, 0.1)
+    publish_without_listing(store, 4, FIRST, 0.1)
+    publish(store, 5, FIRST, 0.3)
+    list_evaluation(store, job(3), 0)
+    list_evaluation(store, job(4), 0)
+    assert listed(store) == [(job(3), str(SECOND), 0.1), (job(5), str(FIRST), 0.3)]
+
+
+def test_the_first_stored_result_is_added_to_a_list_that_is_missing(open_it: Callable[[], CheckpointStore]) -> None:
+    store = open_it()
+    publish_without_listing(store, 1, FIRST, 0.5)
+    list_evaluation(store, job(1), 0)
+    assert listed(store) == [(job(1), str(FIRST), 0.5)]
+
+
+def test_a_worker_that_has_lost_its_job_adds_nothing_to_the_list(store: CheckpointStore) -> None:
+    before = listed(store)
+    publish_without_listing(store, 3, SECOND, 0.1)
+    store.take(job(3), 2)
+    with pytest.raises(FenceRejected):
+        list_evaluation(store, job(3), 1)
+    assert listed(store) == before
 
 
 @pytest.mark.parametrize("of", ["generator", "real"])

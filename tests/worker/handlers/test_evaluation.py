@@ -1,6 +1,8 @@
 """A job that evaluates a checkpoint: the figures of the command, and what remains after a stop."""
 
+import errno
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from models.evaluation import classifier
 from models.evaluation.evaluation_records import EvaluationOrder, Figures
 from models.evaluation.evaluator import EFFORTS, EvaluationBudget
 from models.registry.evaluations import (
+    LIST,
     PICTURE,
     WORK,
     best_evaluated,
@@ -27,6 +30,7 @@ from models.registry.evaluations import (
 )
 from models.registry.removal import delete_run
 from models.registry.storage.base import Folder
+from models.registry.storage.filesystem import FilesystemStorage
 from models.registry.store import CheckpointStore
 from tests.app.conftest import publish_own
 from tests.models.registry.test_store import OLD
@@ -123,6 +127,28 @@ def test_an_evaluation_that_was_stopped_keeps_its_finished_steps(
     assert trained[3:] == [101]
     expected = figures(evaluate_here(settings, checkpoint, None, True, None, Console(quiet=True)))
     assert figures(read_evaluation(store.storage, job_id)) == expected
+
+
+def test_an_evaluation_that_was_stored_but_not_listed_is_listed_by_the_next_attempt(
+    settings: AppSettings, store: CheckpointStore, checkpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = order(settings, checkpoint)
+    change = FilesystemStorage.change
+
+    def fail(storage: FilesystemStorage, name: str, how: Callable[[bytes | None], bytes | None]) -> None:
+        if name == LIST:
+            raise OSError(errno.EIO, "Input/output error")
+        change(storage, name, how)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(FilesystemStorage, "change", fail)
+        run_next_job(settings)
+    assert job_of(settings, job_id).status == JobStatus.FAILED
+    assert has_evaluation(store.storage, job_id)
+    ask_desk(settings.redis_url, lambda jobs: jobs.resume(job_id))
+    run_next_job(settings)
+    assert job_of(settings, job_id).status == JobStatus.SUCCEEDED
+    assert [each.job for each in listed_evaluations(store.storage)] == [job_id]
 
 
 def test_steps_of_another_environment_are_computed_again(
