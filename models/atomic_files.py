@@ -6,10 +6,10 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 TEMPORARY, DELETED = ".tmp", ".deleted"  # endings of the names of hidden files and folders that may be removed
 PIECE = 1 << 20  # bytes copied at once
@@ -25,20 +25,35 @@ def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
 
     Raises OSError if the disk is full or not writable; the old file is then unchanged.
     """
+    with replacing(path, mode) as file:
+        file.write(data)
+
+
+@contextmanager
+def replacing(path: Path, mode: int = 0o644, is_durable: bool = True) -> Iterator[BinaryIO]:
+    """Create a file, or replace it in one step, by what the block writes. The folder is created if it is missing.
+
+    Each block writes a temporary file of its own: if several processes write the same file, the last one replaces what
+    the others wrote. Without `is_durable` the file may be lost or empty after a power cut. After an error no temporary
+    file is left, and the old file is unchanged. Raises OSError.
+    """
     folder, prefix = path.parent, f".{path.name[:NAME_PART]}."
     descriptor, temporary = create_in(folder, lambda: tempfile.mkstemp(dir=folder, prefix=prefix, suffix=TEMPORARY))
     try:
         with os.fdopen(descriptor, "wb") as file:
             if hasattr(os, "fchmod"):  # Windows has no such permissions
                 os.fchmod(file.fileno(), mode)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            yield file
+            if is_durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        with suppress(OSError):  # the first error is the reason
+            os.unlink(temporary)
         raise
-    sync_folder(path.parent)
+    if is_durable:
+        sync_folder(folder)
 
 
 def create_in(folder: Path, create: Callable[[], Created], mode: int = 0o777) -> Created:

@@ -13,17 +13,17 @@ same.
 """
 
 import hashlib
-import os
 import shutil
 import struct
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from models.atomic_files import sync_folder, write_durably
+from models.atomic_files import replacing, write_durably
 from models.bounded_reading import FileMissing, FileTooLarge, read_bounded
 from models.config import IMAGE_SIZE
 from models.data.catalog import DIGITS
@@ -170,7 +170,7 @@ def kept_part(folder: Path, part: Part, origin: Provenance) -> KeptPart:
 
 
 def write_images(folder: Path, split: Split, origin: Provenance) -> DatasetFile:
-    with GzipWriter(folder / split.images) as file:
+    with writing_gzip(folder / split.images) as file:
         file.add(struct.pack(">IIII", 0x0803, split.examples, IMAGE_SIZE, IMAGE_SIZE))
         for part in split.parts:
             kept = kept_part(folder, part, origin)
@@ -180,26 +180,29 @@ def write_images(folder: Path, split: Split, origin: Provenance) -> DatasetFile:
 
 def write_bytes(folder: Path, split: Split, name: str, data: bytes) -> DatasetFile:
     """Write an IDX file with one byte for each example."""
-    with GzipWriter(folder / name) as file:
+    with writing_gzip(folder / name) as file:
         file.add(struct.pack(">II", 0x0801, split.examples))
         file.add(data)
     return file.record(split)
 
 
-class GzipWriter:
-    """Context manager that writes a gzip file. The file appears only when it is complete."""
+@contextmanager
+def writing_gzip(path: Path) -> Iterator["GzipWriter"]:
+    """Write a gzip file, which appears only when the block has ended. Two workers may write the same file at once."""
+    with replacing(path) as file:
+        writer = GzipWriter(file)
+        yield writer
+        writer.finish()
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.beside = path.with_name(f".{path.name}.tmp")
+
+class GzipWriter:
+    """Writes a gzip file, and computes its checksums."""
+
+    def __init__(self, file: BinaryIO) -> None:
         self.packed, self.unpacked = hashlib.sha256(), hashlib.sha256()
         self.size = self.length = self.crc = 0
-        self._file: BinaryIO
-
-    def __enter__(self) -> "GzipWriter":
-        self._file = self.beside.open("wb")
+        self._file = file
         self._write(GZIP_HEAD)
-        return self
 
     def add(self, data: bytes, deflated: bytes | None = None) -> None:
         """Append bytes; `deflated` is their compressed form, if it exists already."""
@@ -213,18 +216,8 @@ class GzipWriter:
         self.size += len(data)
         self._file.write(data)
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            with self._file:
-                if kind is None:
-                    self._write(DEFLATE_END + struct.pack("<II", self.crc, self.length % 2**32))
-                    self._file.flush()
-                    os.fsync(self._file.fileno())
-            if kind is None:
-                os.replace(self.beside, self.path)
-                sync_folder(self.path.parent)
-        finally:
-            self.beside.unlink(missing_ok=True)
+    def finish(self) -> None:
+        self._write(DEFLATE_END + struct.pack("<II", self.crc, self.length % 2**32))
 
     def record(self, split: Split) -> DatasetFile:
         return DatasetFile(

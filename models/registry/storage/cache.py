@@ -2,9 +2,10 @@
 
 import hashlib
 import os
-import tempfile
 from contextlib import suppress
 from pathlib import Path
+
+from models.atomic_files import names_in, replacing
 
 SUM = 32  # bytes of SHA-256 before the data
 
@@ -42,15 +43,8 @@ class Cache:
         if SUM + len(data) > self.limit:
             return
         with suppress(OSError):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(dir=self.folder, suffix=".tmp")
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(hashlib.sha256(data).digest() + data)
-                os.replace(temporary, self._path(key))
-            except OSError:
-                os.unlink(temporary)
-                raise
+            with replacing(self._path(key), 0o600, is_durable=False) as file:
+                file.write(hashlib.sha256(data).digest() + data)
             self._make_room()
 
     def forget(self, key: str) -> None:
@@ -58,14 +52,16 @@ class Cache:
             self._path(key).unlink(missing_ok=True)
 
     def _make_room(self) -> None:
-        with os.scandir(self.folder) as entries:
-            kept = sorted((entry.stat().st_mtime_ns, entry.stat().st_size, entry.path) for entry in entries)
+        kept = list[tuple[int, int, Path]]()
+        for path in [self.folder / name for name in names_in(self.folder)]:
+            with suppress(FileNotFoundError):  # another process has deleted or renamed it
+                found = path.stat()
+                kept.append((found.st_mtime_ns, found.st_size, path))
         total = sum(size for _, size, _ in kept)
-        for _, size, path in kept:
+        for _, size, path in sorted(kept):
             if total <= self.limit:
                 return
-            with suppress(FileNotFoundError):
-                os.unlink(path)
+            path.unlink(missing_ok=True)
             total -= size
 
     def _path(self, key: str) -> Path:

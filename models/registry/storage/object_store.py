@@ -283,7 +283,8 @@ class ObjectStorage:
     def deliver(self, folder: Folder, token: int, held: Callable[[], Fence]) -> None:
         made = self.workshop(folder)
         held()
-        staged = self.stage(folder, token, {path.name: path for path in made.iterdir() if path.is_file()})
+        files = [path for path in made.iterdir() if path.is_file() and not path.name.startswith(".")]
+        staged = self.stage(folder, token, {path.name: path for path in files})  # not temporary files of killed workers
         self.alone(lambda: self.place(staged, folder, held()))
         shutil.rmtree(made, ignore_errors=True)
 

@@ -1,5 +1,6 @@
 """Object storage that fails, and late writes of a worker without its lease: over a real S3 endpoint."""
 
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -145,6 +146,13 @@ def test_the_cache_stays_within_its_budget(tmp_path: Path) -> None:
     assert sum(path.stat().st_size for path in (tmp_path / "cache").iterdir()) <= 1000
     cache.keep("large", bytes(2000))
     assert cache.get("large") is None
+
+
+def test_an_interruption_leaves_nothing_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.replace", lambda *_: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        Cache(tmp_path / "cache", 1000).keep("one", b"1")
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_without_room_nothing_is_cached(tmp_path: Path) -> None:

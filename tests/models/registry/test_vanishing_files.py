@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from models.atomic_files import write_durably
 from models.registry.removal import delete_run
 from models.registry.storage.base import Folder
-from models.registry.store import CheckpointStore
+from models.registry.storage.cache import Cache
+from models.registry.store import DATASET, MANIFEST, CheckpointStore
 from tests.models.registry.test_store import FILES
 from tests.support.stores import EARLY, LATE, run
 
@@ -142,3 +144,25 @@ def test_a_deleted_job_of_which_another_process_deletes_a_file_leaves_nothing(
     when_deleted(monkeypatch, os.unlink)
     delete_run(store, EARLY, 1)
     assert [name for name in os.listdir(store.root) if EARLY in name] == []
+
+
+def test_a_copy_that_disappears_from_the_cache_does_not_keep_the_others(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache", 1000)
+    cache.keep("first", bytes(400))
+    (tmp_path / "cache" / "gone").symlink_to("missing")  # it is listed, but has no status
+    for number in range(5):
+        cache.keep(str(number), bytes(400))
+    assert cache.get("first") is None
+    assert cache.get("4") == bytes(400)
+    assert sum(path.stat().st_size for path in (tmp_path / "cache").iterdir() if path.exists()) <= 1000
+
+
+def test_temporary_files_of_killed_workers_are_no_part_of_a_data_set(open_it: Callable[[], CheckpointStore]) -> None:
+    store = open_it()
+    store.take(EARLY, 1)
+    workshop = store.dataset_workshop(EARLY)
+    for name in ("t10k-labels-idx1-ubyte.gz", ".t10k-labels-idx1-ubyte.gz.abc.tmp", MANIFEST):
+        write_durably(workshop / name, b"{}")
+    store.publish_dataset(EARLY, 1)
+    names = [file.name for file in store.storage.files() if file.placed and file.name.startswith(f"{EARLY}/{DATASET}/")]
+    assert sorted(names) == [f"{EARLY}/{DATASET}/{name}" for name in (MANIFEST, "t10k-labels-idx1-ubyte.gz")]

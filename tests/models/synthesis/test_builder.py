@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from models.data.idx import read_idx
-from models.synthesis.builder import make
+from models.synthesis.builder import make, writing_gzip
 from models.synthesis.order import FILES, PART, PARTS, DatasetOrder, Provenance, read_manifest
 
 ORIGIN = Provenance(generator_sha256="0" * 64, device="cpu", code_version="test")
@@ -142,3 +142,34 @@ def test_the_gzip_file_has_a_single_member(made: Path) -> None:
     stream.decompress((made / "train-images-idx3-ubyte.gz").read_bytes())
     assert stream.eof
     assert stream.unused_data == b""
+
+
+def test_two_workers_write_the_same_file_at_once(tmp_path: Path) -> None:
+    """One of them was paused beyond its lease."""
+    path = tmp_path / "digits.gz"
+    with writing_gzip(path) as first:
+        first.add(b"1" * 1000)
+        with writing_gzip(path) as second:
+            second.add(b"2" * 3000)
+            first.add(b"1" * 1000)
+        assert gzip.decompress(path.read_bytes()) == b"2" * 3000
+        first.add(b"1" * 1000)
+    data = path.read_bytes()
+    assert gzip.decompress(data) == b"1" * 3000
+    assert (first.size, first.packed.hexdigest()) == (len(data), hashlib.sha256(data).hexdigest())
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_file_whose_writing_fails_leaves_the_old_one(tmp_path: Path) -> None:
+    (path := tmp_path / "digits.gz").write_bytes(b"old")
+
+    def write() -> None:
+        with writing_gzip(path) as file:
+            file.add(b"new")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
