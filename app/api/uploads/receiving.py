@@ -20,9 +20,9 @@ from fastapi import Request
 from starlette.exceptions import HTTPException
 
 from app.middleware.body_limit import ADMIT
-from models.atomic_files import TEMPORARY
+from models.atomic_files import TEMPORARY, create_in, names_in
 from models.errors import InvalidInput, Unavailable
-from models.file_locks import try_lock
+from models.file_locks import is_at, try_lock
 
 logger = logging.getLogger(__name__)
 
@@ -152,21 +152,39 @@ class Uploads:
 
     def _create(self) -> tuple[Path, FileIO]:
         folder = self.folder()
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor, path = tempfile.mkstemp(dir=folder, prefix=PREFIX, suffix=TEMPORARY)
-        with suppress(OSError):  # some network mounts have no locks: an old file is deleted after an hour
-            try_lock(descriptor)
-        return Path(path), FileIO(descriptor, "r+b")
+        return create_in(folder, lambda: create_locked(folder))
 
     def remove_unfinished(self) -> list[str]:
         """Delete the files of processes that no longer exist. Returns their names. Raises OSError."""
         removed = []
-        for path in sorted(self.folder().glob(f"{PREFIX}*{TEMPORARY}")):
+        folder = self.folder()
+        for name in sorted(names_in(folder)):
+            if not (name.startswith(PREFIX) and name.endswith(TEMPORARY)):
+                continue
+            path = folder / name
             with suppress(OSError), path.open("r+b") as file:
                 if try_lock(file.fileno()):
                     path.unlink()
                     removed.append(path.name)
         return removed
+
+
+def create_locked(folder: Path) -> tuple[Path, FileIO]:
+    """Create a temporary file and take its lock. Raises OSError; FileNotFoundError if another process has deleted it.
+
+    `remove_unfinished` of another process takes a file without a lock for that of a killed one.
+    """
+    descriptor, name = tempfile.mkstemp(dir=folder, prefix=PREFIX, suffix=TEMPORARY)
+    path, file, is_locked = Path(name), FileIO(descriptor, "r+b"), True
+    try:
+        with suppress(OSError):  # some network mounts have no locks: an old file is deleted after an hour
+            is_locked = try_lock(descriptor)
+        if not (is_locked and is_at(path, descriptor)):
+            raise FileNotFoundError(errno.ENOENT, "another process has deleted the new file", name)
+    except BaseException:
+        remove(path, file)
+        raise
+    return path, file
 
 
 class Progress:

@@ -11,9 +11,12 @@ import httpx2
 import pytest
 from pydantic import SecretStr
 
+from app.api.uploads import receiving
+from app.api.uploads.receiving import Uploads
 from app.security.api_keys import Role, make_key
 from app.server.embedded_redis import free_port
 from app.settings import AppSettings
+from models.file_locks import try_lock
 from models.registry.retention import Usage
 from models.registry.storage.filesystem import FilesystemStorage
 from models.registry.store import CheckpointStore
@@ -269,3 +272,29 @@ def answers(address: str) -> bool:
     except httpx2.TransportError:
         time.sleep(0.1)
         return False
+
+
+@pytest.mark.parametrize("has_ended", [True, False])
+def test_a_new_file_that_another_process_takes_for_that_of_a_killed_one_is_created_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_ended: bool
+) -> None:
+    """Between the creation of the file and its lock, another process deletes it or is about to."""
+    mine, other = (Uploads(lambda: tmp_path, 1000, 1.0) for _ in range(2))
+    first, held = list[str](), ExitStack()
+
+    def disturbed(descriptor: int) -> bool:
+        if not first:
+            first.extend(path.name for path in tmp_path.iterdir())
+            if has_ended:
+                assert other.remove_unfinished() == first
+            else:
+                assert try_lock(held.enter_context((tmp_path / first[0]).open("r+b")).fileno())
+        return try_lock(descriptor)
+
+    monkeypatch.setattr(receiving, "try_lock", disturbed)
+    with held:
+        path, file = mine._create()
+        held.callback(receiving.remove, path, file)
+        assert [each.name for each in tmp_path.iterdir()] == [path.name] != first
+        assert other.remove_unfinished() == []
+    assert list(tmp_path.iterdir()) == []
