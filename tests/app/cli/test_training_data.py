@@ -58,7 +58,8 @@ def test_a_folder_is_added_listed_shown_and_removed(letters: Path, stored: Train
         "letters@1: 2 classes, 60 training and 10 test images, from 2 class folders in letters",
         "train on it: acgan train --recipe sharp --dataset letters --batch-size 12",
     ]
-    assert f"in the store {home / 'checkpoints'}: `--upload` sends images" in added.stderr
+    assert f"in the store {home / 'checkpoints'}: a service with this store trains on it" in added.stderr
+    assert "`acgan start --follow --recipe sharp --dataset letters --batch-size 12`; `--upload` sends" in added.stderr
     manifest = stored.manifest(Reference("letters", 1))
     assert (manifest.classes, manifest.train_counts, manifest.test_counts) == (("a", "b"), (34, 26), (6, 4))
     assert list((home / "imports").iterdir()) == []
