@@ -228,7 +228,7 @@ class FilesystemStorage:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Hold the lock of the store. Raises TimeoutError if another process holds it, for example a stopped one."""
-        descriptor = self._within(f"the store {self.root} cannot be locked", self._open_lock)
+        descriptor = self._within(f"the store {self.root} cannot be locked", self._open_lock, os.close)
         deadline = time.monotonic() + LOCK_SECONDS
         try:
             while not try_lock(descriptor):
