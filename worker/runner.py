@@ -91,8 +91,7 @@ def run(context: JobContext) -> Job | None:
             note_end(status)
             with tracing.span("end"):
                 trouble = trouble_of(context, status)
-                end = partial(context.jobs.finish, context.claim, status, error, trouble)
-                retry_until_stored(end, context.lease.check_held)
+                record_end(context, status, error, trouble)
     except (LeaseLost, FenceRejected) as lost:
         metrics.tell(metrics.LEASES_LOST)
         logger.warning("job %s now belongs to another worker; leaving it", lost)
@@ -105,6 +104,22 @@ def run(context: JobContext) -> Job | None:
         drop_state(context)  # not earlier: if `finish` fails, the next worker resumes from it
     keep_within_budget(context)  # after the record shows that the job has ended
     return context.job if status == JobStatus.QUEUED else None
+
+
+def record_end(context: JobContext, status: JobStatus, error: str, trouble: str) -> None:
+    """End the job in its record, or hand it back. Raises LeaseLost.
+
+    If the response of Redis is lost, the job has ended and the lease with it: one more call finds out which.
+    """
+    end = partial(context.jobs.finish, context.claim, status, error, trouble)
+    context.lease.begin_end()
+    try:
+        retry_until_stored(end, context.lease.check_held)
+    except LeaseLost as lost:
+        try:
+            end()
+        except StoreUnavailable:
+            raise lost from None
 
 
 def lowest_fence(store: CheckpointStore) -> int:

@@ -5,6 +5,7 @@ import hashlib
 from typing import Any
 
 import pytest
+import redis
 
 from models.config import TrainingConfig
 from models.data.building.order import TrainingDataOrder
@@ -15,11 +16,13 @@ from tests.support.job_lists import newest
 from tests.worker.conftest import Ask
 from worker.importing.process import ImportRefused
 from worker.jobs.client import Order
-from worker.jobs.consumer import JobConsumer
-from worker.jobs.keys import LISTS, index_key, job_key
+from worker.jobs.consumer import JobConsumer, LeaseLost
+from worker.jobs.keys import EVENTS, LISTS, index_key, job_key
 from worker.jobs.model import JobKind, JobStatus
 from worker.lifecycle.context import JobContext
-from worker.runner import HANDLERS, run_next_job
+from worker.lifecycle.lease import Lease
+from worker.observability import metrics
+from worker.runner import HANDLERS, run, run_next_job
 from worker.settings import WorkerSettings
 
 ORDERS = {
@@ -92,6 +95,69 @@ def test_a_failed_job_gives_the_reason_in_a_sentence(
     run_next_job(WorkerSettings(redis_url=redis_url, device="cpu"))
     ended = ask(lambda jobs: jobs.get(job.id))
     assert (ended.status, ended.error) == (JobStatus.FAILED, reason)
+
+
+@pytest.mark.parametrize("lease_is_renewed", [False, True])
+def test_a_job_whose_end_was_recorded_has_ended_although_the_response_was_lost(
+    ask: Ask[Any],
+    consumer: JobConsumer,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    lease_is_renewed: bool,
+) -> None:
+    """The call is repeated, even if the lease's thread finds first that this worker no longer holds the job."""
+
+    def make_state(context: JobContext) -> None:
+        context.storage.save_state(context.job.id, b"state", context.claim.fence)
+
+    def lose_first_response(**arguments: Any) -> Any:
+        answers.append(finish(**arguments))
+        if len(answers) > 1:
+            return answers[-1]
+        if lease_is_renewed:
+            assert lease._thread is not None
+            lease._thread.join(60)
+        raise redis.TimeoutError("the response was lost")
+
+    job = ask(lambda jobs: jobs.create(ORDERS[JobKind.TRAINING]))
+    answers, ends, finish = list[str | None](), list[int](), consumer._finish
+    monkeypatch.setitem(HANDLERS, JobKind.TRAINING, make_state)
+    monkeypatch.setattr(consumer, "_finish", lose_first_response)
+    settings = WorkerSettings(redis_url=redis_url, device="cpu")
+    claim = consumer.claim(30)
+    assert claim is not None
+    lease, store = Lease(consumer, claim, 30, end_process=ends.append), settings.open_store()
+    counted = [count("acgan_worker_jobs_ended_total", status="succeeded"), count("acgan_worker_leases_lost_total")]
+    run(JobContext(consumer, lease, store, settings))
+    assert (answers, ends) == (["succeeded", "succeeded"], [])
+    assert count("acgan_worker_jobs_ended_total", status="succeeded") == counted[0] + 1
+    assert count("acgan_worker_leases_lost_total") == counted[1]
+    assert "another worker" not in caplog.text
+    assert store.load_state(job.id) is None
+    assert ask(lambda jobs: jobs.get(job.id)).status == JobStatus.SUCCEEDED
+    assert consumer.redis.xrange(EVENTS)[-1][1] == {"job": job.id, "kind": "status", "data": "succeeded"}
+
+
+def test_a_hand_back_that_is_repeated_changes_nothing(ask: Ask[Any], consumer: JobConsumer) -> None:
+    job = ask(lambda jobs: jobs.create(ORDERS[JobKind.TRAINING]))
+    claim = consumer.claim()
+    assert claim is not None
+    consumer.finish(claim, JobStatus.QUEUED)
+    events = consumer.redis.xlen(EVENTS)
+    consumer.finish(claim, JobStatus.QUEUED)
+    assert consumer.redis.xlen(EVENTS) == events
+    with pytest.raises(LeaseLost):
+        consumer.finish(claim, JobStatus.SUCCEEDED)
+    again = consumer.claim()
+    assert again is not None
+    with pytest.raises(LeaseLost):
+        consumer.finish(claim, JobStatus.QUEUED)
+    assert ask(lambda jobs: jobs.get(job.id)).status == JobStatus.RUNNING
+
+
+def count(name: str, **labels: str) -> float:
+    return metrics.REGISTRY.get_sample_value(name, labels) or 0
 
 
 def test_a_job_of_a_kind_that_only_a_newer_version_has_is_left_alone(ask: Ask[Any], consumer: JobConsumer) -> None:

@@ -289,7 +289,7 @@ class JobConsumer:
     def finish(self, claim: Claim, status: JobStatus, error: str = "", trouble: str = "") -> None:
         """End the job, or hand it back as `queued`. `trouble` describes faults of its results. Raises LeaseLost.
 
-        If Redis restarted with older data, this first adds the epochs that the record lacks.
+        If Redis restarted with older data, this first adds the epochs that the record lacks. May be repeated.
         """
         known = self.redis.hkeys(epochs_key(claim.job.id))
         for epoch in [each for each in claim.reported.values() if str(each.epoch) not in known]:

@@ -44,6 +44,7 @@ class Lease:
         self._cancelled = threading.Event()
         self._lost = threading.Event()
         self._over = threading.Event()
+        self._ending = threading.Event()
         self._supervisor = Supervisor()
         self._thread: threading.Thread | None = None
 
@@ -71,6 +72,13 @@ class Lease:
         if self._cancelled.is_set():
             raise Cancelled
 
+    def begin_end(self) -> None:
+        """From now on the job's end is recorded, in bounded time: that the job is lost no longer ends the process.
+
+        The lease is lost at the end of the job. If the response to it was lost too, `check_held` raises LeaseLost.
+        """
+        self._ending.set()
+
     def _keep(self, beat: Beat) -> None:
         while not self._over.wait(min(LISTEN_SECONDS, self.seconds / 6)):
             beat()
@@ -82,7 +90,7 @@ class Lease:
         else:
             return
         self._lost.set()
-        if not self._over.wait(GRACE_SECONDS):
+        if not self._over.wait(GRACE_SECONDS) and not self._ending.is_set():
             logger.error("job %s is lost and its training does not stop: ending the process", self.claim.job.id)
             metrics.tell(metrics.LEASES_LOST)
             self.end_process(EXIT_CODE)
@@ -93,7 +101,8 @@ class Lease:
         try:
             status = self.consumer.renew(self.claim, self.seconds)
         except LeaseLost:
-            logger.warning("job %s now belongs to another worker", self.claim.job.id)
+            if not self._ending.is_set():
+                logger.warning("job %s now belongs to another worker", self.claim.job.id)
             return False
         except Exception as error:  # usually StoreUnavailable; no error may end this thread unnoticed
             if not isinstance(error, StoreUnavailable):

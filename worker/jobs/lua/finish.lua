@@ -1,9 +1,12 @@
 #!lua flags=allow-oom
 -- ARGV: id, fence, status, error or '', lasting trouble or '', then the states that may precede this status.
--- End the job, or put it at the front of its priority. Returns its new state, or nil if the job is lost.
-local held = held_status(ARGV[1], ARGV[2])
+-- End the job, or put it at the front of its priority. If the response is lost, the call is repeated: it then changes
+-- nothing and has the same result. Returns the job's new state, or nil if the job is lost.
+local id, fence, status = ARGV[1], ARGV[2], ARGV[3]
+local job = redis.call('HMGET', record(id), 'status', 'fence')
+if job[1] == status and job[2] == fence and (ENDED[status] or status == STATUS.QUEUED) then return status end
+local held = held_status(id, fence)
 if not held then return false end
-local id, status = ARGV[1], ARGV[3]
 local legal = false
 for i = 6, #ARGV do legal = legal or held == ARGV[i] end
 if not legal then return false end
