@@ -282,8 +282,12 @@ class JobClient:
         await self._delete_step(job_id, "keep")
 
     async def end_deletion(self, job_id: str) -> None:
-        """Delete the record of a job that has ended. Raises JobNotFound, InvalidTransition."""
-        await self._delete_step(job_id, "end")
+        """Delete the record of a job after `begin_deletion`. Raises InvalidTransition.
+
+        If the response of Redis is lost, redis-py repeats the call and finds no record: then the job is deleted.
+        """
+        with suppress(JobNotFound):
+            await self._delete_step(job_id, "end")
 
     async def _delete_step(self, job_id: str, step: str) -> int:
         answer = await self._delete(args=[job_id, step])

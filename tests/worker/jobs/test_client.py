@@ -44,6 +44,32 @@ def test_a_job_accepted_twice_since_a_response_was_lost_exists_once(ask: Ask[Any
     assert JobConsumer.connect(redis_url).waiting() == 1
 
 
+def test_a_job_is_deleted_although_the_response_is_lost(ask: Ask[Any], consumer: JobConsumer) -> None:
+    """redis-py repeats the call, and the second response is that there is no such job."""
+    job_id, answers = accept(ask).id, list[Any]()
+    ask(lambda jobs: jobs.cancel(job_id))
+
+    async def delete(jobs: JobClient) -> None:
+        await jobs.begin_deletion(job_id)
+        client: Any = jobs.redis
+        parse = client.parse_response
+
+        async def lose_first_response(connection: Any, command: str, **options: Any) -> Any:
+            answers.append(await parse(connection, command, **options))
+            if len(answers) == 1:
+                raise redis.ConnectionError("the connection was reset")
+            return answers[-1]
+
+        client.parse_response = lose_first_response
+        await jobs.end_deletion(job_id)
+
+    ask(delete)
+    assert answers == [[JobStatus.CANCELLED, "0"], None]
+    assert not consumer.has_record(job_id)
+    with pytest.raises(JobNotFound):
+        ask(lambda jobs: jobs.begin_deletion(job_id))
+
+
 def test_a_record_of_a_newer_version_is_still_read(ask: Ask[Job], redis_url: str) -> None:
     job = accept(ask, epochs=7)
     with redis.Redis.from_url(redis_url) as client:
