@@ -18,9 +18,14 @@ moves, only forwards, to a checkpoint that may be served. Both require that the 
 higher fence means that another worker has claimed the job, a lower one that it was claimed in another store.
 """
 
+import os
+import secrets
+import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
+from models.atomic_files import DELETED
 from models.registry.checkpoint_reader import Unusable
 from models.registry.claims import FENCE
 from models.registry.job_entry import fingerprint
@@ -158,8 +163,27 @@ class CheckpointStore(ResumeStates):
         with self._cleared(job):
             self.storage.deliver(Folder(job, DATASET), fence, lambda: self._held(job, fence))
 
+    def drop_work(self, job: str, fence: int, name: str) -> None:
+        """Delete the unfinished files of a job in its workshop `name`, if `fence` is the highest.
+
+        Raises OSError, and FenceRejected if another worker runs the job, which was resumed: then its files stay.
+        """
+        work = self.storage.workshop(Folder(job, name))
+        hidden = work.with_name(f".{name}.{secrets.token_hex(4)}{DELETED}")
+
+        def step() -> None:
+            self._held(job, fence)
+            with suppress(FileNotFoundError):
+                os.rename(work, hidden)
+
+        self.storage.alone(step)
+        shutil.rmtree(hidden, ignore_errors=True)  # not in the exclusive step, because it may take long
+
     def write_held(self, job: str, fence: int, write: Callable[[], None]) -> None:
-        """Call `write`, which makes a data set visible, if `fence` is the highest. Raises OSError, FenceRejected."""
+        """Call `write`, which changes a data set or its parts, if `fence` is the highest.
+
+        Raises OSError, FenceRejected.
+        """
 
         def step() -> None:
             self._held(job, fence)

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from models.atomic_files import write_durably
@@ -68,9 +69,11 @@ class Shards:
     def drop(self, name: str) -> None:
         self.storage.delete(self._path(name))
 
-    def clear(self) -> None:
+    def clear(self, fence: int | None = None) -> None:
+        """Delete the shards. Raises FenceRejected if another worker than that with this token runs the job again."""
         for name in self.names():
-            self.drop(name)
+            drop = partial(self.drop, name)
+            drop() if fence is None else self.store.write_held(self.job, fence, drop)
 
     def _path(self, name: str) -> str:
         return f"{self.job}/{SHARD_PREFIX}{name}"

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from kombu.exceptions import OperationalError
 
+from models.registry.store import FenceRejected
 from models.synthesis.builder import make
 from models.synthesis.dataset_integrity import damage_in_store, discard_damaged
 from models.synthesis.order import DatasetOrder, Part, Provenance
@@ -118,8 +119,8 @@ class Share:
 def drop_shards(context: JobContext, _status: JobStatus) -> None:
     """Delete the shards of a data set that has ended: other workers stored shards until the record showed the end."""
     try:
-        Shards(context.storage, context.job.id).clear()
-    except OSError as error:
+        Shards(context.storage, context.job.id).clear(context.claim.fence)
+    except (OSError, FenceRejected) as error:
         logger.warning("job %s: leftover shards could not be deleted: %s", context.job.id, error)
 
 

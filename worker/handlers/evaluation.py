@@ -5,7 +5,6 @@ continues after them; another one begins again.
 """
 
 import logging
-import shutil
 import time
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,7 @@ from models.evaluation.real_figures import find_real, known_real
 from models.networks.weights import generator_from_bytes
 from models.registry.evaluations import WORK, has_evaluation, list_evaluation, publish_evaluation, read_evaluation
 from models.registry.storage.base import Folder
-from models.registry.store import CheckpointDamaged
+from models.registry.store import CheckpointDamaged, FenceRejected
 from models.sampling.sampler import prepare
 from models.torch_device import describe, find_device
 from models.training.environment import ComputeEnvironment, reset_threads
@@ -101,8 +100,12 @@ def work_folder(context: JobContext) -> Path:
 
 def drop_steps(context: JobContext, status: JobStatus) -> None:
     """Delete the kept steps of an evaluation that has succeeded. After another end it can be resumed."""
-    if status == JobStatus.SUCCEEDED:
-        shutil.rmtree(work_folder(context), ignore_errors=True)
+    if status != JobStatus.SUCCEEDED:
+        return
+    try:
+        context.storage.drop_work(context.job.id, context.claim.fence, WORK)
+    except (OSError, FenceRejected) as error:
+        logger.warning("job %s: its finished steps could not be deleted: %s", context.job.id, error)
 
 
 class Reporter:

@@ -4,7 +4,6 @@ Another process reads the file (worker/importing). This module verifies the resu
 """
 
 import logging
-import shutil
 import time
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +14,7 @@ from models.data.building.built import Built
 from models.data.building.order import TrainingDataOrder, TrainingDataResult
 from models.registry.storage.base import Folder
 from models.registry.storage.uploads import WORK, checksum_of, delete_upload, fetch_upload
+from models.registry.store import FenceRejected
 from models.registry.training_data import TrainingDataManifest
 from worker.importing.process import ImportStillRuns, build_in_process
 from worker.importing.program import Request
@@ -112,13 +112,19 @@ def record(context: JobContext, manifest: TrainingDataManifest, is_new: bool) ->
 def drop_upload(context: JobContext, status: JobStatus) -> None:
     """Delete the unfinished files of a job that has ended, and the file that it read if it has succeeded.
 
-    After a failure the file stays, so that the job can be resumed.
+    After a failure the file stays, so that the job can be resumed. All files stay if another worker runs it already.
     """
+    storage, job, fence = context.storage, context.job.id, context.claim.fence
+
+    def is_held() -> bool:
+        storage.check_held(job, fence)
+        return True
+
     try:
-        shutil.rmtree(work_folder(context), ignore_errors=True)
+        storage.drop_work(job, fence, WORK)
         if status == JobStatus.SUCCEEDED:
-            delete_upload(context.storage.storage, context.job.id)
-    except (OSError, FileFault) as error:
+            delete_upload(storage.storage, job, is_held)
+    except (OSError, FileFault, FenceRejected) as error:
         logger.warning("job %s: the file that it has read could not be deleted: %s", context.job.id, error)
 
 
