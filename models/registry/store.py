@@ -47,7 +47,7 @@ from models.registry.manifest import (
 from models.registry.pointer import POINTER, Pointer
 from models.registry.resume_states import RESUME, ResumeStates
 from models.registry.storage import base
-from models.registry.storage.base import Folder
+from models.registry.storage.base import Fence, Folder
 from models.registry.storage.filesystem import FilesystemStorage
 from models.registry.storage.reading import seal
 from models.registry.training_data import TrainingDataStore
@@ -158,10 +158,18 @@ class CheckpointStore(ResumeStates):
         """Return the folder in which the files of a data set are made. Files of an earlier attempt are still there."""
         return self.storage.workshop(Folder(job, DATASET))
 
-    def publish_dataset(self, job: str, fence: int) -> None:
-        """Publish the files in the workshop. Raises OSError, FenceRejected."""
+    def publish_dataset(self, job: str, fence: int, check: Callable[[], None] = lambda: None) -> None:
+        """Publish the files in the workshop. Raises OSError, FenceRejected.
+
+        `check` is called about once a second meanwhile, and may end it by raising: then nothing is published.
+        """
+
+        def held() -> Fence:
+            check()
+            return self._held(job, fence)
+
         with self._cleared(job):
-            self.storage.deliver(Folder(job, DATASET), fence, lambda: self._held(job, fence))
+            self.storage.deliver(Folder(job, DATASET), fence, held)
 
     def drop_work(self, job: str, fence: int, name: str) -> None:
         """Delete the unfinished files of a job in its workshop `name`, if `fence` is the highest.

@@ -21,6 +21,7 @@ from models.data.reference import NAME, Reference, name_of
 from models.errors import Conflict, InvalidInput, NotFound
 from models.records import check_that_a_batch_is_filled
 from models.registry.manifest import FileName, FileRecord
+from models.registry.storage.background_call import watched
 from models.registry.storage.base import MANIFEST, ArtifactStorage, Folder
 from models.registry.storage.reading import RECORD_BYTES, parse, read_bytes, seal
 from models.version import code_version
@@ -210,8 +211,9 @@ class TrainingDataStore:
     ) -> tuple[TrainingDataManifest, bool]:
         """Store training data as the next version of its name; if the newest version has the same content, keep that.
 
-        Returns the manifest of the version, and whether it is new. `check` is called while no one else can publish.
-        Raises InvalidName, NameReserved, what `check` raises, and OSError; then nothing is stored.
+        Returns the manifest of the version, and whether it is new. `check` is called about once a second while the
+        files are written, and while no one else can publish. Raises InvalidName, NameReserved, what `check` raises, and
+        OSError; then nothing is stored.
         """
         checked_name(name)
         checksum, arrays = built.checksum, built.arrays
@@ -230,7 +232,8 @@ class TrainingDataStore:
             code_version=code_version(),
             files={file: FileRecord.of(data) for file, data in files.items()},
         )
-        staged = self.storage.stage(Folder(PLACE, f"{name}@new"), int(made.created_at.timestamp() * 1e6), files)
+        place, token = Folder(PLACE, f"{name}@new"), int(made.created_at.timestamp() * 1e6)
+        staged = watched(lambda: self.storage.stage(place, token, files), check, self.storage.discard)
 
         def step() -> tuple[TrainingDataManifest, bool]:
             check()

@@ -64,7 +64,7 @@ def make_dataset(context: JobContext) -> None:
         for done in make(workshop, order, origin, tracing.traced("draw part", draw), share, place, classes):
             report(done)
             context.check()
-    publish = partial(storage.publish_dataset, job.id, context.claim.fence)
+    publish = partial(storage.publish_dataset, job.id, context.claim.fence, context.check)
     with tracing.span("publish"):
         context.retry_storage("the data set cannot be published", publish)
 

@@ -90,9 +90,17 @@ def build(context: JobContext, order: TrainingDataOrder, source: Path, work: Pat
 def publish_held(
     context: JobContext, order: TrainingDataOrder, built: Built, preview: bytes
 ) -> tuple[TrainingDataManifest, bool]:
-    """Store the training data, unless this worker has lost the job. Raises FenceRejected, OSError."""
+    """Store the training data, unless this worker has lost the job.
+
+    Raises FenceRejected, OSError, and what `context.check` raises.
+    """
     storage, job, fence = context.storage, context.job.id, context.claim.fence
-    return storage.training_data.publish(order.name, built, preview, lambda: storage.check_held(job, fence))
+
+    def check() -> None:
+        context.check()
+        storage.check_held(job, fence)
+
+    return storage.training_data.publish(order.name, built, preview, check)
 
 
 def record(context: JobContext, manifest: TrainingDataManifest, is_new: bool) -> None:

@@ -181,5 +181,9 @@ class ArtifactStorage(Protocol):
         ...
 
     def deliver(self, folder: Folder, token: int, held: Callable[[], Fence]) -> None:
-        """Place the files of the workshop. `held` reads the fence and raises if the token is no longer the highest."""
+        """Place the files of the workshop. `held` reads the fence and raises if the token is no longer the highest.
+
+        If files must be copied for this, `held` is also called about once a second meanwhile. If it raises, they are
+        not placed; copies that are under way end by themselves and are then deleted.
+        """
         ...

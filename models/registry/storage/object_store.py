@@ -25,6 +25,7 @@ from pydantic import ValidationError
 
 from models.bounded_reading import FileTooLarge
 from models.proxies import exempt_this_machine
+from models.registry.storage.background_call import watched
 from models.registry.storage.base import MANIFEST, Fence, Folder, Result, StoredFile, Unreachable
 from models.registry.storage.cache import Cache
 from models.registry.storage.ledger import LEDGERS, Known, Ledger, Seen, stored_file
@@ -282,10 +283,13 @@ class ObjectStorage:
 
     def deliver(self, folder: Folder, token: int, held: Callable[[], Fence]) -> None:
         made = self.workshop(folder)
-        held()
-        files = [path for path in made.iterdir() if path.is_file() and not path.name.startswith(".")]
-        staged = self.stage(folder, token, {path.name: path for path in files})  # not temporary files of killed workers
-        self.alone(lambda: self.place(staged, folder, held()))
+        files = {each.name: each for each in made.iterdir() if each.is_file() and each.name[0] != "."}  # not unfinished
+        staged = watched(lambda: self.stage(folder, token, files), held, self.discard)
+        try:
+            self.alone(lambda: self.place(staged, folder, held()))
+        except BaseException:
+            self.discard(staged)
+            raise
         shutil.rmtree(made, ignore_errors=True)
 
     # ----------------------------------------------------------------------------

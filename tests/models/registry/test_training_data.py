@@ -1,14 +1,18 @@
 """Training data that users brought: versions in a folder and in a bucket."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from models.bounded_reading import FileInvalid
 from models.config import TrainingConfig
+from models.data.building.built import Built
 from models.data.reference import Reference
 from models.registry.retention import Usage
+from models.registry.storage.base import Folder
 from models.registry.store import CheckpointStore
 from models.registry.training_data import (
     ARRAYS,
@@ -78,6 +82,32 @@ def test_a_check_that_raises_keeps_the_data(store: CheckpointStore) -> None:
     with pytest.raises(TimeoutError):
         store.training_data.remove(Reference("letters", 1), check)
     assert store.training_data.newest("letters") == Reference("letters", 1)
+
+
+def test_a_check_that_raises_while_files_are_written_ends_the_wait_and_nothing_is_stored(
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, released, stage = threading.Event(), threading.Event(), store.storage.stage
+
+    def late(folder: Folder, token: int, files: Mapping[str, bytes | Path]) -> str:
+        begun.set()
+        assert released.wait(120)
+        return stage(folder, token, files)
+
+    def check() -> None:
+        if begun.is_set():
+            raise TimeoutError("it takes too long")
+
+    monkeypatch.setattr(store.storage, "stage", late)
+    built = Built(training_sets.splits(), ("a", "b", "c"), "a test", {}, (), 0, Path())
+    with pytest.raises(TimeoutError, match="it takes too long"):
+        store.training_data.publish("letters", built, b"preview", check)
+    released.set()
+    for thread in threading.enumerate():
+        if thread.name == "store write":
+            thread.join(120)
+    assert store.training_data.references() == []
+    assert [file.name for file in store.storage.files() if "letters" in file.name] == []
 
 
 def test_a_damaged_file_is_named(store: CheckpointStore) -> None:
