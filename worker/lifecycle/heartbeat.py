@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from worker.jobs.consumer import JobConsumer, process_name
 from worker.jobs.errors import StoreUnavailable
@@ -61,12 +62,21 @@ def kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
+class Seen(NamedTuple):
+    """What the checks have found of one process."""
+
+    pulse: float | None  # last heartbeat, in seconds by Redis' clock
+    silent: int = 0  # number of checks in a row that found it unchanged
+    has_reported: bool = False  # whether it has changed since the first check
+
+
 class Pulses:
     """Ends training processes of this worker that have sent no heartbeat to Redis for `rounds` checks in a row.
 
-    A process that has not sent one yet has more time: `start_rounds`. A process that still renews the lease of a job is
-    not ended, because then only its heartbeats fail. If Redis has lost a heartbeat, the heartbeat counts as unchanged.
-    Checks during which Redis is unavailable do not count.
+    A process that has not sent one yet has more time: `start_rounds`. A heartbeat that the first check finds may be of
+    an earlier process of the same name, as after the restart of a container, and does not count. A process that still
+    renews the lease of a job is not ended, because then only its heartbeats fail. If Redis has lost a heartbeat, the
+    heartbeat counts as unchanged. Checks during which Redis is unavailable do not count.
     """
 
     def __init__(
@@ -82,19 +92,22 @@ class Pulses:
         self.rounds = rounds
         self.start_rounds = start_rounds
         self.end = end
-        # Last heartbeat of each process, and the number of checks in a row that found it unchanged.
-        self._last: dict[int, tuple[float | None, int]] = {}
+        self._last: dict[int, Seen] = {}  # by process id
 
     def end_silent_children(self) -> None:
         """Check once. Raises StoreUnavailable."""
         pulses = {pid: self.consumer.last_pulse(process_name(pid)) for pid in self.children()}
-        seen: dict[int, tuple[float | None, int]] = {}
+        seen: dict[int, Seen] = {}
         for pid, pulse in pulses.items():
-            before, silent = self._last.get(pid, (None, -1))
-            silent = silent + 1 if pulse in (before, None) else 0
-            seen[pid] = (pulse or before, silent)
-            rounds = self.start_rounds if seen[pid][0] is None else self.rounds
-            if silent >= rounds and process_name(pid) not in self.consumer.held_by(os.getpid()).values():
+            before = self._last.get(pid)
+            if before is None:
+                seen[pid] = Seen(pulse)
+            elif pulse in (before.pulse, None):
+                seen[pid] = before._replace(silent=before.silent + 1)
+            else:
+                seen[pid] = Seen(pulse, has_reported=True)
+            rounds = self.rounds if seen[pid].has_reported else self.start_rounds
+            if seen[pid].silent >= rounds and process_name(pid) not in self.consumer.held_by(os.getpid()).values():
                 logger.error("training process %d does not respond: ending it; a new one replaces it", pid)
                 self.end(pid)
                 del seen[pid]

@@ -139,7 +139,9 @@ def test_a_process_without_pulse_that_renews_its_lease_is_not_ended(
     ended: list[int] = []
     own = os.getpid()
     pulses = Pulses(consumer, lambda: [own], rounds=2, end=ended.append)
-    consumer.pulse()
+    for _ in range(2):
+        consumer.pulse()
+        pulses.end_silent_children()
     for _ in range(5):
         pulses.end_silent_children()
     assert ended == []
@@ -186,8 +188,9 @@ def test_a_stopped_process_is_ended_even_if_redis_lost_its_report(consumer: JobC
     """As when a clock that was behind is corrected: keys with a time limit expire at once."""
     ended: list[int] = []
     pulses = Pulses(consumer, lambda: [os.getpid()], rounds=3, start_rounds=100, end=ended.append)
-    consumer.pulse()
-    pulses.end_silent_children()
+    for _ in range(2):
+        consumer.pulse()
+        pulses.end_silent_children()
     consumer.redis.delete(PULSES)
     for _ in range(3):
         assert ended == []
@@ -204,6 +207,22 @@ def test_a_process_that_never_reports_has_a_longer_limit(consumer: JobConsumer) 
         assert ended == []
     pulses.end_silent_children()
     assert ended == [pid]
+
+
+def test_a_report_of_an_earlier_process_with_the_same_id_does_not_count(consumer: JobConsumer) -> None:
+    """As after the restart of a container: its name and the ids of its processes are the same as before."""
+    ended: list[int] = []
+    consumer.pulse()
+    pulses = Pulses(consumer, lambda: [os.getpid()], rounds=2, start_rounds=5, end=ended.append)
+    for _ in range(5):
+        pulses.end_silent_children()
+        assert ended == []
+    consumer.pulse()
+    for _ in range(2):
+        pulses.end_silent_children()
+        assert ended == []
+    pulses.end_silent_children()
+    assert ended == [os.getpid()]
 
 
 # ----------------------------------------------------------------------------
