@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -24,6 +23,60 @@ from models.networks.weights import to_bytes
 from models.training import training_state
 from tests.app.cli.test_cli import acgan
 from tests.conftest import small
+from tests.support.serving import until
+
+# The command, which waits in the second and in the fourth epoch, after their first iteration, until a file exists.
+HELD_IN_EPOCHS = """
+import sys, time
+from pathlib import Path
+from app.cli import main
+from models.training.trainer import Trainer
+
+place, run, begun = Path(sys.argv.pop(1)), Trainer.run, time.monotonic()
+
+def run_and_wait(trainer, on_progress, check):
+    def wait_and_check():
+        held = place / f"held-{trainer.epoch}"
+        if trainer.epoch in (2, 4) and trainer.iteration == 1 and not held.exists():
+            held.touch()
+            while not (place / f"released-{trainer.epoch}").exists() and time.monotonic() < begun + 300:
+                time.sleep(0.01)
+        check()
+    return run(trainer, on_progress, wait_and_check)
+
+Trainer.run = run_and_wait
+sys.argv[0] = "acgan"
+main()
+"""
+
+
+class HeldRun:
+    """A command that trains and waits in its second and fourth epoch. `place` is a folder for the files of the wait."""
+
+    def __init__(self, place: Path, words: list[str], before: tuple[str, ...] = ()) -> None:
+        self.place = place
+        command = [*before, sys.executable, "-c", HELD_IN_EPOCHS, str(place), *words]
+        environment = {**os.environ, "ACGAN_SAVE_SECONDS": "86400"}  # so that the only state of its own is the first
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
+        )
+
+    def wait_for(self, epoch: int, file: Path) -> None:
+        """Wait until the command waits in an epoch, and has written a file of an earlier one."""
+
+        def is_held() -> bool:
+            assert self.process.poll() is None, self.end()
+            return (self.place / f"held-{epoch}").exists() and file.exists()
+
+        until(f"the command waits in epoch {epoch}", is_held, 300)
+
+    def release(self, epoch: int) -> None:
+        (self.place / f"released-{epoch}").touch()
+
+    def end(self) -> tuple[int, str]:
+        """Wait until the command has ended. Returns its status and what it has written to stderr, on one line."""
+        _, complaint = self.process.communicate(timeout=300)
+        return self.process.returncode, " ".join(complaint.split())
 
 
 def words_of(out: Path, dataset: DatasetName) -> list[str]:
@@ -50,16 +103,13 @@ def test_a_run_that_is_stopped_resumes_from_its_state(
     tmp_path: Path, dataset_name: DatasetName, straight: Path
 ) -> None:
     stopped = tmp_path / "stopped"
-    command = [sys.executable, "-m", "app.cli", *words_of(stopped, dataset_name)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 120
-        while not (stopped / "history.json").exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        time.sleep(0.3)
-        process.send_signal(signal.SIGINT)
-        _, complaint = process.communicate(timeout=60)
-    assert process.returncode == 130, complaint
-    assert "the same command with --resume continues" in complaint.replace("\n", " ")
+    run = HeldRun(tmp_path, words_of(stopped, dataset_name))
+    run.wait_for(2, stopped / "history.json")
+    run.process.send_signal(signal.SIGINT)
+    run.release(2)
+    status, complaint = run.end()
+    assert status == 130, complaint
+    assert "the same command with --resume continues" in complaint
 
     result = acgan(*words_of(stopped, dataset_name), "--resume")
     assert result.returncode == 0, result.stderr
@@ -86,13 +136,10 @@ def test_a_run_that_is_killed_resumes_from_its_last_state_to_the_same_files(
 ) -> None:
     """Killed in its second epoch. The only state was saved in the first one, before any file existed."""
     killed = tmp_path / "killed"
-    command = [sys.executable, "-m", "app.cli", *words_of(killed, dataset_name)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 120
-        while not (killed / "history.json").exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        time.sleep(0.2)
-        process.kill()
+    run = HeldRun(tmp_path, words_of(killed, dataset_name))
+    run.wait_for(2, killed / "history.json")
+    run.process.kill()
+    run.end()
     state = training_state.from_bytes((killed / "resume.safetensors").read_bytes())
     assert state.position.epoch == 1
     resumed = acgan(*words_of(killed, dataset_name), "--resume")

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from models.errors import AcganError
 from models.training import training_state
 from models.training.environment import reset_threads
 from tests.app.cli.test_cli import acgan
-from tests.app.cli.test_local import words_of
+from tests.app.cli.test_local import HeldRun, words_of
 from tests.conftest import small
 from tests.support.serving import until
 
@@ -219,32 +218,33 @@ def test_a_finished_run_without_its_last_weights_names_the_file(finished_run: Pa
 SHORT_EPOCHS = ["--train-examples", "12", "--test-examples", "4"]
 
 
-def stopped_by(sign: signal.Signals, out: Path, *before: str) -> tuple[int, str]:
-    command = [*before, sys.executable, "-m", "app.cli", *words_of(out, "printed"), "--epochs", "50", *SHORT_EPOCHS]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 120
-        while not (out / "history.json").exists() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.02)
-        process.send_signal(sign)
-        if before:
-            time.sleep(1)
-            assert process.poll() is None
-            process.send_signal(signal.SIGTERM)
-        _, complaint = process.communicate(timeout=60)
-    return process.returncode, " ".join(complaint.split())
+def held_run(place: Path, out: Path, *before: str) -> HeldRun:
+    """Start a run of 50 epochs, and wait until it waits in the second one, with files in the folder `place`."""
+    run = HeldRun(place, [*words_of(out, "printed"), "--epochs", "50", *SHORT_EPOCHS], before)
+    run.wait_for(2, out / "history.json")
+    return run
 
 
 @pytest.mark.parametrize("sign", [signal.SIGHUP, signal.SIGTERM])
 def test_a_signal_saves_the_state_and_prints_how_to_continue(tmp_path: Path, sign: signal.Signals) -> None:
-    code, complaint = stopped_by(sign, tmp_path / "run")
+    run = held_run(tmp_path, tmp_path / "run")
+    run.process.send_signal(sign)
+    run.release(2)
+    code, complaint = run.end()
     assert code == 130, complaint
     assert "the same command with --resume continues" in complaint
     state = training_state.from_bytes((tmp_path / "run" / "resume.safetensors").read_bytes())
-    assert state.position.epoch >= 2
+    assert state.position.epoch == 2
 
 
 def test_a_run_under_nohup_ignores_a_closed_terminal(tmp_path: Path) -> None:
-    code, complaint = stopped_by(signal.SIGHUP, tmp_path / "run", "nohup")
+    run = held_run(tmp_path, tmp_path / "run", "nohup")
+    run.process.send_signal(signal.SIGHUP)
+    run.release(2)
+    run.wait_for(4, tmp_path / "run" / "history.json")
+    run.process.send_signal(signal.SIGTERM)
+    run.release(4)
+    code, complaint = run.end()
     assert code == 130, complaint
 
 
