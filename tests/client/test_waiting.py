@@ -82,13 +82,11 @@ def test_wait_ends_after_its_time_limit(service: Client, address: str) -> None:
         async with AsyncClient(address) as client:
             await client.wait(job_id, timeout_seconds=0.3)
 
-    waiting = service.train()
+    waiting = service.train()  # no worker runs it: without the limit, the wait does not end
     for way in (lambda: service.wait(waiting, timeout_seconds=0.3), lambda: asyncio.run(wait(waiting.id))):
-        began = time.monotonic()
         with pytest.raises(WaitTimeout, match="its status is queued") as late:
             way()
         assert isinstance(late.value, TimeoutError)
-        assert time.monotonic() - began < 5
     assert service.job(waiting).status == JobStatus.QUEUED
 
 
@@ -243,16 +241,16 @@ def slow() -> Iterator[bytes]:
 
 
 def test_a_call_has_a_time_limit_of_its_own() -> None:
+    """The response never ends, and the limit of the client is longer than a test may take."""
+
     async def ask(url: str) -> None:
-        async with AsyncClient(url) as client:
+        async with AsyncClient(url, timeout_seconds=6000) as client:
             await client.job(JOB_ID, timeout_seconds=0.5)
 
-    with hostile({f"/jobs/{JOB_ID}": slow}) as server, Client(server.url) as client:
+    with hostile({f"/jobs/{JOB_ID}": slow}) as server, Client(server.url, timeout_seconds=6000) as client:
         for way in (lambda: client.job(JOB_ID, timeout_seconds=0.5), lambda: asyncio.run(ask(server.url))):
-            began = time.monotonic()
             with pytest.raises(Unreachable, match="in time"):
                 way()
-            assert time.monotonic() - began < 5
 
 
 def test_a_status_of_a_newer_service_is_kept() -> None:

@@ -3,7 +3,6 @@
 import os
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -163,12 +162,13 @@ def test_a_download_from_this_machine_needs_no_proxy(tmp_path: Path, monkeypatch
 
 
 def test_a_slow_download_ends_at_its_time_limit(tmp_path: Path) -> None:
+    """Without the limit, each download would take longer than a test may take."""
     for pieces in ((HEAD, b"x"), (b"HTTP/1.1 200 OK\r\nX: ", b"x")):
-        began = time.monotonic()
-        with sending(*pieces, pause=0.05) as url:
-            with pytest.raises(DownloadFailed, match="longer than 1 s"):
-                download(url, tmp_path / "file", 10_000, seconds=1)
-            assert time.monotonic() - began < 5
+        with (
+            sending(*pieces, pause=0.05) as url,
+            pytest.raises(DownloadFailed, match="longer than 1 s"),
+        ):
+            download(url, tmp_path / "file", 10_000, seconds=1)
 
 
 def test_a_download_that_is_too_large_ends(tmp_path: Path) -> None:

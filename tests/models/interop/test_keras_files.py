@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -289,10 +288,8 @@ def test_a_file_with_external_or_unlimited_content_is_refused(
     with h5py.File(tmp_path / "x.hdf5", "w") as file:
         write_shapes(file, {**NO_NORM, "dense_1/bias": (3455,)}, "model")
         make(file, tmp_path)
-    started = time.monotonic()
     with pytest.raises(KerasWeightsError, match=rf"x\.hdf5 .*{words}"):
         load_generator(tmp_path / "x.hdf5")
-    assert time.monotonic() - started < 5
 
 
 def test_a_shape_bomb_is_not_read(tmp_path: Path) -> None:
