@@ -72,7 +72,9 @@ def check_that_a_batch_is_filled(dataset: str, images: int, batch_size: int) -> 
     """Raises TooFewImages if the training data have fewer training images than one batch."""
     if images < batch_size:
         raise TooFewImages(
-            f"{dataset} has {images} training images, less than one batch of {batch_size}: lower batch_size"
+            f"{dataset} has {images} training images, less than one batch of {batch_size}: lower batch_size",
+            dataset=dataset,
+            images=images,
         )
 
 

@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 import anyio.to_thread
 from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
 
 from app import metrics
 from app.api.content import MEDIA_TYPES, negotiate
@@ -15,7 +16,6 @@ from app.inference.service import InferenceService, LoadedModel
 from app.problems import conditional
 from app.schemas.digits import DigitsQuery, SheetQuery
 from models.data.class_names import label_of
-from models.errors import InvalidInput
 from models.sampling.formats import FORMATS, Look
 from models.sampling.sampler import SampleRange, Samples
 
@@ -63,12 +63,12 @@ class Drawing(NamedTuple):
 
     @classmethod
     def of(cls, model: LoadedModel, question: Question) -> "Drawing":
-        """Raises ClassNotFound, and InvalidInput if there would be too many images."""
+        """Raises ClassNotFound, and RequestValidationError if there would be too many images."""
         classes, label = model.manifest.class_names, question.label
         if label is None and question.query.n * len(classes) > MOST_IMAGES:
             most = MOST_IMAGES // len(classes)
             message = f"should be at most {most} for {len(classes)} classes, not {question.query.n}"
-            raise InvalidInput(f"query.n: {message}")
+            raise RequestValidationError([{"type": "value_error", "loc": ("query", "n"), "msg": message}])
         return cls(model, label_of(label, classes) if isinstance(label, str) else label, question)
 
     def series(self, seed: int) -> SampleRange:

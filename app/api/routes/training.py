@@ -7,6 +7,7 @@ from typing import Annotated
 
 import anyio.to_thread
 from fastapi import APIRouter, Body, Header, Response
+from fastapi.exceptions import RequestValidationError
 from kombu.exceptions import OperationalError
 from pydantic import BaseModel
 from structlog.contextvars import bind_contextvars
@@ -27,6 +28,8 @@ from app.api.guarded_route import GuardedRoute
 from app.api.openapi.headers import NEW_JOB
 from app.schemas.jobs import AnyJobView, JobLabels, JobView, TrainingOrder, view_of
 from app.security.webhook_hosts import check_webhook
+from models.config import TrainingConfig
+from models.records import TooFewImages
 from models.registry.storage.uploads import has_upload
 from models.registry.store import CheckpointDamaged, CheckpointId, CheckpointNotFound, CheckpointStore
 from models.registry.training_data import TrainingDataNotFound
@@ -88,7 +91,7 @@ async def start_run(
     check_webhook(wanted.webhook, services.webhook_hosts)
     await services.jobs.ping()  # if Redis may lose jobs, no worker would run it
     order = Order(
-        await anyio.to_thread.run_sync(services.store.training_data.settled_for_run, wanted.config),
+        await anyio.to_thread.run_sync(settle, services.store, wanted.config),
         wanted.priority,
         wanted.runs_on,
         caller,
@@ -99,6 +102,18 @@ async def start_run(
         request=request,
     )
     return await accepted(await services.jobs.create(order), services, response)
+
+
+def settle(store: CheckpointStore, config: TrainingConfig) -> TrainingConfig:
+    """Return the config of a run with the version of its training data. Raises RequestValidationError too if these do
+    not fill a batch.
+    """
+    try:
+        return store.training_data.settled_for_run(config)
+    except TooFewImages as error:
+        message = f"should be at most {error.data['images']}: {error.data['dataset']} has no more training images"
+        mistake = {"type": "value_error", "loc": ("body", "batch_size"), "msg": message}
+        raise RequestValidationError([mistake]) from None
 
 
 @router.post("/jobs/{job_id}/cancel", status_code=202, dependencies=[OwnsJob])

@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from app.main import create_app
 from app.settings import AppSettings
 from models.registry.store import GENERATOR, CheckpointId, CheckpointStore
-from tests.app.conftest import publish
+from tests.app.conftest import publish, publish_own
 from tests.models.registry.test_store import NEW, OLD
 from tests.support.api_clients import local_client
 from tests.support.serving import serving
@@ -246,3 +247,13 @@ def test_head_returns_the_headers_of_get(client: TestClient) -> None:
     assert shown.headers == asked.headers
     assert client.head("/livez").status_code == 200
     assert client.head("/train").status_code == 405
+
+
+def test_a_refusal_of_too_many_images_names_the_field(settings: AppSettings, store: CheckpointStore) -> None:
+    publish_own(store, "20360103-000000-aaaaaa", "many@1", tuple("abcdefghijklmnopqrstuvwxyz"), 1)
+    with local_client(create_app(settings)) as client:
+        refused = client.get("/images/many?n=39")
+        assert client.get("/images/many?n=38").status_code == 200
+    assert (refused.status_code, refused.json()["type"]) == (422, "/problems/invalid-input")
+    message = "should be at most 38 for 26 classes, not 39"
+    assert refused.json()["errors"] == [{"field": "query.n", "message": message}]

@@ -70,9 +70,9 @@ def test_a_run_on_less_than_one_batch_is_refused(client: TestClient, settings: A
     training_sets.bring(CheckpointStore(settings.store_dir).training_data, "letters", train=51)
     answer = client.post("/train", json={"dataset": "letters"})
     assert (answer.status_code, answer.json()["type"]) == (422, "/problems/invalid-input")
-    assert answer.json()["detail"] == (
-        "Letters@1 has 51 training images, less than one batch of 100: lower batch_size."
-    )
+    message = "should be at most 51: letters@1 has no more training images"
+    assert answer.json()["detail"] == f"body.batch_size: {message}."
+    assert answer.json()["errors"] == [{"field": "body.batch_size", "message": message}]
     assert client.post("/train", json={"dataset": "letters", "batch_size": 51}).status_code == 202
 
 
