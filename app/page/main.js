@@ -10,12 +10,12 @@ const PARTS = {
   runs: ["parts/canvas", "parts/run_row"],
   run: ["parts/chart", "parts/curves", "parts/canvas", "parts/live", "parts/run_row"],
   compare: ["parts/chart", "parts/curves", "parts/canvas", "parts/run_row"],
-  draw: ["parts/canvas", "parts/digit", "parts/explore", "parts/neighbours", "parts/options", "common/keys"],
-  play: ["parts/canvas", "parts/options", "parts/run_row", "views/runs"],
+  draw: ["parts/canvas", "parts/digit", "parts/explore", "parts/neighbours", "parts/options", "common/keys", "common/tabs"],
+  play: ["parts/canvas", "parts/options", "parts/run_row", "views/runs", "common/tabs"],
   checkpoints: ["common/downloads", "common/refocus", "parts/run_names", "views/evaluation"],
-  blind_test: ["common/keys", "parts/canvas", "parts/run_names", "parts/tally"],
-  datasets: ["common/refocus"],
-  training_data: ["parts/canvas", "parts/previews", "common/upload", "common/tar", "views/new_run"],
+  blind_test: ["common/intervals", "common/keys", "parts/canvas", "parts/options", "parts/run_names", "parts/tally"],
+  datasets: ["common/refocus", "common/tabs"],
+  training_data: ["parts/canvas", "parts/previews", "common/refocus", "common/tabs", "common/upload", "common/tar", "views/new_run"],
 };
 
 export function place() {

@@ -1,5 +1,6 @@
 """A view that asks again and again keeps its last state while the service does not answer, and continues afterwards."""
 
+import re
 import time
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ from playwright.sync_api import Browser, Locator, Page, Route, expect
 from app.settings import AppSettings
 from models.registry.store import CheckpointStore
 from tests.browser.conftest import SLOW, visiting
+from tests.browser.test_run import DESK, run_of
 from tests.browser.test_unreadable import BYTES
 from tests.support.serving import serving
 from worker.jobs.keys import job_key
@@ -23,6 +25,12 @@ LOSSES: dict[str, Callable[[Route], None]] = {
     "a restart": lambda route: route.abort("connectionrefused"),
     "half an answer": lambda route: route.fulfill(body='{"jobs": [', content_type="application/json"),
 }
+
+
+IS_BLANK = """canvas => {
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    return data.every((value) => value === 0);
+}"""
 
 
 def lose(page: Page, addresses: str, loss: str, times: int = 2) -> None:
@@ -118,6 +126,45 @@ def test_an_evaluation_is_followed_to_its_end(
         expect(entry).to_contain_text("Evaluation (quick): queued")
         lose(page, "**/evaluations?*", loss)
         expect(entry).to_contain_text("Evaluation (quick): queued")
+        entry.locator(".hint").evaluate("hint => { hint.dataset.kept = 'yes'; }")
+        with page.expect_response("**/evaluations?*"):
+            pass
+        page.wait_for_timeout(100)  # it is drawn
+        expect(entry.locator("[data-kept]")).to_have_count(1)  # screen readers do not read it again
         httpx2.post(f"{address}/jobs/{made}/cancel").raise_for_status()
         expect(entry).to_contain_text("Evaluation (quick): cancelled")
+        expect(page.locator("#announcement")).to_have_text(f"The evaluation of {checkpoint} is cancelled.")
         expect(entry.get_by_role("button", name="Evaluate quickly")).to_be_visible()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_run_that_is_opened_during_a_loss_says_so_until_it_is_shown(
+    browser: Browser, settings: AppSettings, store: CheckpointStore, loss: str
+) -> None:
+    run = run_of(settings, store, 2, name="two")
+    with serving(settings) as address, visiting(browser, address, refused="/jobs/", **DESK) as page:
+        page.route(f"**/jobs/{run}**", LOSSES[loss])
+        page.goto(f"/#/runs/{run}")
+        expect(page.locator("main .notice")).to_contain_text(re.compile("answer"))
+        page.unroute(f"**/jobs/{run}**")
+        expect(page.get_by_role("heading", name="two", exact=True)).to_be_visible()
+        expect(page.locator("main .notice")).to_have_count(0)
+
+
+def test_the_picture_of_an_epoch_does_not_stay_under_the_heading_of_another(
+    browser: Browser, settings: AppSettings, store: CheckpointStore
+) -> None:
+    run = run_of(settings, store, 2, name="two")
+    with serving(settings) as address, visiting(browser, address, refused="/samples.png", **DESK) as page:
+        page.goto(f"/#/runs/{run}")
+        picture = page.locator(".named canvas")
+        expect(picture).to_have_accessible_name(re.compile("^Digits of epoch 2"))
+        page.route("**/epochs/1/samples.png", LOSSES["503"])
+        page.get_by_role("slider", name="Epoch").press("Home")
+        expect(page.get_by_role("heading", name="Epoch 1", exact=True)).to_be_visible()
+        expect(page.get_by_role("alert")).to_contain_text("Redis does not answer.")
+        assert picture.evaluate(IS_BLANK)
+        expect(picture).to_have_accessible_name("Redis does not answer.")
+        page.unroute("**/epochs/1/samples.png")
+        page.get_by_role("slider", name="Epoch").press("End")
+        expect(picture).to_have_accessible_name(re.compile("^Digits of epoch 2"))

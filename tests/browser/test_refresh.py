@@ -1,6 +1,7 @@
 """What the page requests and redraws by itself takes nothing from the user: focus, dialogs, the address, pictures."""
 
 import re
+import time
 
 import httpx2
 import pytest
@@ -15,7 +16,7 @@ from tests.browser.test_run import DESK, run_of
 from tests.browser.test_run_list import address  # noqa: F401  # a fixture
 from tests.support.serving import serving
 from worker.jobs.consumer import JobConsumer
-from worker.jobs.keys import job_key
+from worker.jobs.keys import WORKERS, job_key
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=SLOW)
@@ -120,6 +121,39 @@ def test_dragging_through_epochs_changes_the_address_once(
         expect(page.get_by_role("heading", name="Epoch 2")).to_be_visible()
 
 
+def test_a_trouble_is_shown_and_withdrawn_while_the_status_is_the_same(
+    browser: Browser, settings: AppSettings, store: CheckpointStore
+) -> None:
+    """The service adds such troubles to the record when it is read: no event has them."""
+    with serving(settings) as place, visiting(browser, place, **DESK) as page:
+        run = httpx2.post(f"{place}/train", json={}).raise_for_status().json()["id"]
+        page.goto(f"/#/runs/{run}")
+        troubles = page.locator(".troubles")
+        expect(troubles).to_contain_text("No worker is available")
+        consumer = JobConsumer.connect(settings.redis_url)
+        consumer.redis.zadd(WORKERS, {"cpu one": time.time()})
+        expect(troubles).to_be_empty()
+        consumer.redis.delete(WORKERS)
+        expect(troubles).to_contain_text("No worker is available")
+        consumer.close()
+
+
+def test_kept_pictures_are_limited_by_their_size(
+    browser: Browser, settings: AppSettings, store: CheckpointStore
+) -> None:
+    with serving(settings) as place, visiting(browser, place, **DESK) as page:
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.evaluate("""async () => {
+            const { bitmapOf } = await import("./page/parts/canvas.js");
+            const { signal } = new AbortController();
+            const sheet = (seed) => bitmapOf(`digits/1?n=1000&scale=2&columns=40&seed=${seed}`, signal);
+            for (const seed of [1, 2, 3, 4, 5, 6, 7, 7, 1]) await sheet(seed);
+        }""")
+        assert sum("seed=7" in address for address in asked) == 1
+        assert sum("seed=1" in address for address in asked) == 2
+
+
 def test_a_picture_that_a_view_uses_survives_many_others(
     browser: Browser, settings: AppSettings, store: CheckpointStore
 ) -> None:
@@ -145,6 +179,27 @@ def test_durations_are_rounded_before_they_are_split(
             const { duration } = await import("./page/common/format.js");
             return [5399, 5400, 7169, 7171, 7199, 7230, 35999, 36000, 40000].map(duration);
         }""")
+        rests = page.evaluate("""async () => {
+            const { left } = await import("./page/common/format.js");
+            return [0.7, 1.2].map(left);
+        }""")
+    assert rests == ["nearly done", "about 1 second left"]
     assert shown == [
         "90 minutes", "1 h 30 min", "1 h 59 min", "2 hours", "2 hours", "2 h 1 min", "10 hours", "10 hours", "11 hours",
     ]  # fmt: skip
+
+
+def test_a_busy_button_is_not_pressed_again(browser: Browser, settings: AppSettings, store: CheckpointStore) -> None:
+    with serving(settings) as place, visiting(browser, place) as page:
+        pressed = page.evaluate("""async () => {
+            const { button } = await import("./page/common/dom.js");
+            let pressed = 0, finish;
+            const made = button("Press", () => (pressed++, new Promise((resolve) => { finish = resolve; })));
+            made.click();
+            made.click();
+            finish();
+            await new Promise((resolve) => setTimeout(resolve));
+            made.click();
+            return pressed;
+        }""")
+    assert pressed == 2

@@ -57,7 +57,8 @@ export function problemOf(status, body) {
   const code = String(body.type ?? "").replace(TYPES, "");
   const { detail = "", hint } = body;
   const text = code in NEXT && hint && detail.endsWith(hint) ? detail.slice(0, -hint.length).replace(/[: ]+$/, "").replace(/[^.?!]$/, "$&.") : detail;
-  return new Problem(text || `The service returned the status ${status}.`, code, body.errors, true);
+  const named = text.replace(/(^|[.?!] )(?:body|query|path)\.(\w)(\w*)\S*: /g, (_, before, first, rest) => `${before}${first.toUpperCase()}${rest.replaceAll("_", " ")} `);
+  return new Problem(named || `The service returned the status ${status}.`, code, body.errors, true);
 }
 
 async function call(path, options = {}) {
@@ -96,8 +97,11 @@ export async function patch(path, body) {
   return (await call(path, { method: "PATCH", body })).json();
 }
 
+/** Delete; what is deleted already counts as deleted. */
 export async function remove(path) {
-  await call(path, { method: "DELETE" });
+  await call(path, { method: "DELETE" }).catch((problem) => {
+    if (!/-not-found$/.test(problem.code)) throw problem;
+  });
 }
 
 /** Fetch a file. An <img> cannot send the key and does not expose the headers. */
@@ -242,35 +246,24 @@ async function* events(path, lastId, signal) {
   }
 }
 
-/**
- * Call `look` until it resolves to true or `signal` aborts. After a failed request, the view keeps its last state and
- * `look` is called again, unless a later request would have the same answer.
- */
-export async function poll(look, milliseconds, signal) {
-  while (!signal.aborted) {
-    try {
-      if (await look()) return;
-    } catch (error) {
-      if (signal.aborted || !(error instanceof Problem) || FINAL.includes(error.code)) throw error;
-    }
-    await new Promise((resolve) => setTimeout(resolve, milliseconds));
-  }
-}
+/** Call `look` at once, and then as `keepUp` does. */
+export const poll = (look, milliseconds, signal) => keepUp(look, milliseconds, signal, true);
 
 /**
- * Call `look` again and again, as `poll` does, for a view that has its first state already. It waits while the page is
- * hidden, and while the user withholds a key that reading needs.
+ * Call `look` again and again until it resolves to true or `signal` aborts. After a failed request, the view keeps its last
+ * state and `look` is called again, unless a later request would have the same answer. It waits while the page is hidden,
+ * and while the user withholds a key that reading needs.
  */
-export async function keepUp(look, milliseconds, signal) {
-  for (;;) {
-    await new Promise((resolve) => setTimeout(resolve, milliseconds));
+export async function keepUp(look, milliseconds, signal, atOnce = false) {
+  for (;; atOnce = false) {
+    if (!atOnce) await new Promise((resolve) => setTimeout(resolve, milliseconds));
     if (signal.aborted) return;
-    if (document.hidden || key.isWithheld()) continue;
+    if (!atOnce && (document.hidden || key.isWithheld())) continue;
     try {
       if (await look()) return;
     } catch (error) {
       if (signal.aborted) return;
-      if (NEEDS_KEY.includes(error.code)) continue;
+      if (!atOnce && NEEDS_KEY.includes(error.code)) continue;
       if (!(error instanceof Problem) || FINAL.includes(error.code)) throw error;
     }
   }

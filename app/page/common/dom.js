@@ -37,17 +37,6 @@ export function title(text, ...beside) {
   return h("div", { class: "title" }, h("h1", {}, text), ...beside);
 }
 
-/** The two views of data: what runs learn from, and what generators made. */
-export function dataTabs(current) {
-  return tabs("Data", { "training-data": "Training data", datasets: "Generated data sets" }, current);
-}
-
-/** Links to the views of one subject: their names in addresses, and their texts. */
-export function tabs(subject, views, current, query = "") {
-  const tab = ([view, text]) => h("a", { href: `#/${view}${query}`, "aria-current": view === current && "page" }, text);
-  return h("nav", { class: "tabs", "aria-label": subject }, Object.entries(views).map(tab));
-}
-
 /** Replace the children of an element. The focus stays on the same text, or moves to the last link or button, which is the most harmless. */
 export function exchange(element, ...children) {
   const focused = element.contains(document.activeElement) ? document.activeElement.textContent : null;
@@ -79,6 +68,7 @@ export function button(text, onclick, attributes = {}) {
 function guarded(action) {
   return async (event) => {
     const pressed = event.currentTarget;
+    if (pressed.hasAttribute("aria-busy")) return; // pressed with the keyboard: the pointer cannot
     pressed.setAttribute("aria-busy", "true");
     try {
       await action(event);
@@ -127,25 +117,34 @@ export function fileLink(text, address, saved, signal, attributes = { download: 
   return h("a", { href: address, ...attributes }, text);
 }
 
+const alerts = document.getElementById("alert"), announcement = document.getElementById("announcement");
 let silence;
+
+/** Move an element to where it is shown and read: an open dialog makes the page below it inert. */
+function inReach(element) {
+  const top = [...document.querySelectorAll("dialog[open]")].at(-1) ?? document.body;
+  if (element.parentElement !== top) top.append(element);
+  return element;
+}
 
 /** Show an error as a message that screen readers announce. */
 export function showError(error) {
   if (error.name === "AbortError") return;
   const close = h("button", { type: "button", class: "quiet", "aria-label": "Close", onclick: clearError }, "×");
   const { next } = error;
-  document.getElementById("alert").replaceChildren(h("div", { class: "toast" }, h("p", {}, error.message, next && [" ", h("a", { href: next[1] }, next[0])]), close));
+  inReach(alerts).replaceChildren(h("div", { class: "toast" }, h("p", {}, error.message, next && [" ", h("a", { href: next[1] }, next[0])]), close));
   clearTimeout(silence);
   silence = setTimeout(clearError, 15000);
 }
 
 export function clearError() {
-  document.getElementById("alert").replaceChildren();
+  alerts.replaceChildren();
 }
 
 /** Announce a text to screen readers only. */
 export function announce(text) {
-  document.getElementById("announcement").textContent = text;
+  inReach(announcement);
+  setTimeout(() => { inReach(announcement).textContent = text; }, 100); // a change right after the move would not be read
 }
 
 /** Wait; rejects with an AbortError if `signal` aborts. */

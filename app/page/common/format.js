@@ -22,6 +22,11 @@ export function duration(seconds) {
   return count(Math.round(seconds / 86400), "day");
 }
 
+/** Describe the estimated rest of a job, in seconds. */
+export function left(seconds) {
+  return seconds < 1 ? "nearly done" : `about ${duration(seconds)} left`;
+}
+
 export function ago(time) {
   const seconds = (Date.now() - new Date(time)) / 1000;
   if (seconds < 5) return "just now";
@@ -38,16 +43,6 @@ export function bytes(size) {
 
 export function percent(share, digits = 1) {
   return `${(100 * share).toFixed(digits)} %`;
-}
-
-const Z = 1.959964; // of a 95 % interval
-
-/** Return the 95 % interval of a share, `hits` of `total`, by Wilson's score (1927): [low, high]. */
-export function wilson(hits, total) {
-  const share = hits / total, scale = 1 + Z ** 2 / total;
-  const centre = share + Z ** 2 / (2 * total);
-  const reach = Z * Math.sqrt((share * (1 - share)) / total + Z ** 2 / (4 * total ** 2));
-  return [Math.max(0, (centre - reach) / scale), Math.min(1, (centre + reach) / scale)];
 }
 
 export function figure(value) {
@@ -143,9 +138,8 @@ export function standing(job) {
   if (job.status === "queued") return `Waiting for ${KINDS[job.runs_on]}${at ? " to resume it" : ""}${place(job.queue)}.`;
   if (job.status === "running" && !at) return "Starting.";
   if (job.status === "running") {
-    const left = at.eta_seconds > 0.5 ? `about ${duration(at.eta_seconds)} left` : "nearly done";
     const speed = at.images_per_second ? ` · ${number(Math.round(at.images_per_second))} images per second` : "";
-    return `Epoch ${at.epoch} of ${at.epochs} · ${number(at.batch)} of ${number(at.batches)} iterations${speed} · ${left}`;
+    return `Epoch ${at.epoch} of ${at.epochs} · ${number(at.batch)} of ${number(at.batches)} iterations${speed} · ${left(at.eta_seconds)}`;
   }
   const epochs = job.epochs.length ? job.epochs.at(-1).epoch : 0;
   if (job.status === "succeeded") {

@@ -3,13 +3,13 @@
 const BLOCK = 512, NAME = 100; // bytes
 const encoder = new TextEncoder();
 
-/** Return an archive (Blob) of files, given as [name, File] with names such as `a/1.png`. */
+/** Return an archive (Blob) of files, given as [name, File] with names such as `a/1.png`; those of folders, which are empty, end with "/". */
 export function tar(files) {
   const parts = [];
   for (const [name, file] of files) {
     const bytes = encoder.encode(name);
     if (bytes.length > NAME || bytes.length !== name.length) parts.push(...entry("path", record("path", name), "x")); // POSIX.1-2001: any name
-    parts.push(...entry(name, file, "0"));
+    parts.push(...entry(name, file, name.endsWith("/") ? "5" : "0"));
   }
   return new Blob([...parts, new Uint8Array(2 * BLOCK)], { type: "application/x-tar" });
 }

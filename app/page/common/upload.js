@@ -4,6 +4,7 @@ import { NEEDS_KEY, key, problemOf, wanted } from "./api.js";
 import { tar } from "./tar.js";
 
 export const MOST_FILES = 150_000; // as the service accepts; the browser keeps a reference to each
+export const NO_FILE = "There is no file in it.";
 const HIDDEN = /(^|\/)(\.[^/]*|__MACOSX|Thumbs\.db|desktop\.ini)(\/|$)/i;
 
 /** The files of a file input with `webkitdirectory`: [path below the folder, File]. */
@@ -12,7 +13,10 @@ export function ofFolder(list) {
   return { name: list[0]?.webkitRelativePath.split("/")[0] ?? "", files };
 }
 
-/** What was dropped: { name, files }. The files of one folder are named below it, those of several with its name. */
+/**
+ * What was dropped: { name, files }. The files of one folder are named below it, those of several with its name. A folder
+ * below it without a file that is not hidden is among them as an empty Blob, whose path ends with "/".
+ */
 export async function ofDrop(transfer) {
   const items = [...transfer.items].filter(({ kind }) => kind === "file");
   const entries = items.map((item) => item.webkitGetAsEntry?.() ?? item.getAsFile()); // before the first await: later the items are empty
@@ -26,18 +30,24 @@ async function collect(entry, path, files) {
   if (files.length > MOST_FILES) return;
   if (entry instanceof File) return files.push([path, entry]);
   if (!entry.isDirectory) return files.push([path, await new Promise((resolve, reject) => entry.file(resolve, reject))]);
-  const reader = entry.createReader();
+  const reader = entry.createReader(), before = files.length;
   for (;;) {
     const found = await new Promise((resolve, reject) => reader.readEntries(resolve, reject)); // up to 100 at a time
-    if (!found.length) return;
+    if (!found.length) break;
     for (const each of found) await collect(each, path ? `${path}/${each.name}` : each.name, files);
   }
+  if (path && !files.slice(before).some(([each]) => !HIDDEN.test(each))) files.push([`${path}/`, new Blob()]);
+}
+
+/** The files among what was chosen or dropped, without folders. */
+export function filesIn({ files }) {
+  return files.filter(([path]) => !path.endsWith("/"));
 }
 
 /** Return one Blob to send: the only file as it is, or an archive of all without hidden ones. Throws a sentence as Error. */
 export function packed({ files }) {
   const seen = files.filter(([path]) => !HIDDEN.test(path));
-  if (!seen.length) throw new Error("There is no file in it.");
+  if (!filesIn({ files: seen }).length) throw new Error(NO_FILE);
   if (seen.length > MOST_FILES) throw new Error(`It has more than ${MOST_FILES.toLocaleString("en")} files: pack it into a zip or tar archive, and choose that.`);
   if (seen.length === 1 && !seen[0][0].includes("/")) return seen[0][1];
   return tar(seen.sort(([a], [b]) => (a < b ? -1 : 1)));

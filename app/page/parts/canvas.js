@@ -1,10 +1,8 @@
 // Pictures of digits or other images: sheets from the API, and the plots of epochs rearranged for the screen.
 
 import { file } from "../common/api.js";
-import { button, h } from "../common/dom.js";
+import { h } from "../common/dom.js";
 
-export const DRAWINGS = { draw: "Digits", play: "Numbers and morphs" }; // views, and the texts of their tabs
-const SEEDS = 1e6; // random seeds are below this; users can enter any other
 const CELL = 28; // pixels; a plot has a column of generated images for each of K classes, a white one, and K of real images
 
 /** Create an <img>. `await sheet.draw(path, text, signal)` loads it with `text` as alt, and resolves to the response headers. */
@@ -23,7 +21,7 @@ export function sheet() {
   return picture;
 }
 
-const KEPT = 120; // plots, about 200 kB each
+const KEPT = 16e6; // pixels of plots, of 4 bytes each
 const plots = new Map();
 
 /** Request a picture; the newest ones are kept. */
@@ -31,9 +29,10 @@ export async function bitmapOf(path, signal) {
   if (!plots.has(path)) {
     const { blob } = await file(path, signal);
     plots.set(path, await createImageBitmap(blob));
-    if (plots.size > KEPT) {
-      plots.delete(plots.keys().next().value); // not closed: a view may still draw parts of it
-    }
+    let room = KEPT;
+    [...plots].reverse().forEach(([old, { width, height }], age) => {
+      if ((room -= width * height) < 0 && age > 1) plots.delete(old); // not closed: a view may still draw parts of it
+    });
   }
   return plots.get(path);
 }
@@ -53,7 +52,13 @@ export function plotCanvas(most = 40) {
       [canvas.width, canvas.height] = [columnsIn(canvas.parentElement.clientWidth) * CELL, rows * CELL];
       canvas.setAttribute("aria-label", text);
     }
-    const bitmap = await bitmapOf(path, signal);
+    const bitmap = await bitmapOf(path, signal).catch((problem) => {
+      if (request === newest) { // what it shows is another epoch
+        canvas.width += 0; // clears it
+        canvas.setAttribute("aria-label", problem.message);
+      }
+      throw problem;
+    });
     if (request !== newest || signal.aborted) return;
     const classes = (bitmap.width / CELL - 1) / 2;
     const columns = columnsIn(canvas.parentElement.clientWidth);
@@ -73,15 +78,4 @@ export function plotCanvas(most = 40) {
     canvas.setAttribute("aria-label", text);
   };
   return canvas;
-}
-
-/** Create a field for the seed; calls `chosen` with each seed that the user enters or generates. */
-export function seedField(seed, chosen) {
-  const input = h("input", { type: "number", id: "seed", min: 0, max: Number.MAX_SAFE_INTEGER, value: seed, oninput: () => chosen(input.value) });
-  const another = button("New seed", () => { input.value = freshSeed(); chosen(input.value); });
-  return h("div", { class: "field" }, h("label", { for: "seed" }, "Seed"), h("div", { class: "row" }, input, another));
-}
-
-export function freshSeed() {
-  return String(Math.floor(Math.random() * SEEDS));
 }

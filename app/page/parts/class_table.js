@@ -2,7 +2,8 @@
 
 import { labelsOf, rangeOf } from "./curves.js";
 import { h, prose } from "../common/dom.js";
-import { figure, percent, wilson } from "../common/format.js";
+import { figure, percent } from "../common/format.js";
+import { wilson } from "../common/intervals.js";
 
 /** Accuracy and variety of each class. */
 export function classTable(metrics, names) {

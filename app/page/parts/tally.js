@@ -1,6 +1,6 @@
 // The answers of a blind comparison of two checkpoints: kept in this browser, counted, and written as CSV.
 
-import { wilson } from "../common/format.js";
+import { wilson } from "../common/intervals.js";
 
 const KEY = "acgan.blind."; // of localStorage, followed by the ids of both checkpoints
 const LEAST = 6; // answers: fewer show nothing even if all agree (a binomial test gives 2 / 2 ** 5 > 0.05)

@@ -2,9 +2,11 @@
 
 import { get } from "../common/api.js";
 import { announce, button, confirmed, h, notice, save, showError, title, trouble } from "../common/dom.js";
-import { areDigits, classesOf, count, nameOf, percent, wilson } from "../common/format.js";
+import { areDigits, classesOf, count, nameOf, percent } from "../common/format.js";
+import { wilson } from "../common/intervals.js";
 import { shortcuts } from "../common/keys.js";
-import { freshSeed, sheet } from "../parts/canvas.js";
+import { sheet } from "../parts/canvas.js";
+import { freshSeed } from "../parts/options.js";
 import { runNames } from "../parts/run_names.js";
 import { NEITHER, counts, differs, tallyOf } from "../parts/tally.js";
 import { go, name } from "../main.js";
@@ -118,7 +120,9 @@ async function compare(root, first, second, signal) {
     try {
       shown = await next;
     } catch (problem) {
-      return signal.aborted || place.replaceChildren(trouble(problem, button("Try again", proceed)));
+      if (signal.aborted) return;
+      announce(problem.message);
+      return place.replaceChildren(trouble(problem, button("Try again", proceed)));
     }
     upcoming = prepare();
     place.replaceChildren(...shown.map(({ text, picture }) => h("figure", {}, h("figcaption", {}, text), h("div", { class: "paper" }, picture))));

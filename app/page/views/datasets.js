@@ -1,10 +1,11 @@
 // Generated data sets: a form to order one, and a list with progress and files.
 
 import { ENDED, get, keepUp, key, post, remove } from "../common/api.js";
-import { button, confirmed, dataTabs, h, notice, prose, showError, title, announce } from "../common/dom.js";
+import { button, confirmed, h, notice, prose, showError, title, announce } from "../common/dom.js";
+import { dataTabs } from "../common/tabs.js";
 import { isBusy, placeOf, refocus } from "../common/refocus.js";
 import { name, note } from "../main.js";
-import { ago, areDigits, bytes, duration, isUnreadable, number, sentence } from "../common/format.js";
+import { ago, areDigits, bytes, isUnreadable, left, number, sentence } from "../common/format.js";
 
 const CLASSES = 10, BYTES = 410, AGAIN = 1500, SHOWN = 100; // bytes of a digit, compressed; milliseconds between requests
 const SURE = { "": "none", 0.5: "probability at least 0.5", 0.99: "probability at least 0.99" };
@@ -36,6 +37,7 @@ export async function show(root, { query }, signal) {
 
   function changed() {
     note({ per_class: many.input.value, test_per_class: tests.input.value, seed: seed.input.value, verify: sure.value });
+    if (sources.hidden === false) note({ data: source.value });
     const images = (chosen()?.classes.length ?? CLASSES) * (Number(many.input.value) + Number(tests.input.value));
     size.textContent = `${number(images)} ${chosen() ? "images" : "digits"}, about ${bytes(images * BYTES)}.`;
   }
@@ -49,6 +51,8 @@ export async function show(root, { query }, signal) {
     sets = all.filter((set) => set.newest_checkpoint && !areDigits(set.classes));
     source.append(...sets.map((set) => h("option", { value: set.name }, `images of ${set.name}`)));
     sources.hidden = !sets.length;
+    if (sets.some((set) => set.name === query.get("data"))) source.value = query.get("data");
+    changed();
     shown = ""; // the numbers of classes are known now
   }
 
@@ -64,6 +68,8 @@ export async function show(root, { query }, signal) {
       await update();
     } catch (problem) {
       showError(problem);
+      const [field] = (problem.mistakes ?? []).map((mistake) => form.querySelector(`#${mistake.field.split(".")[1]}`));
+      field?.focus();
     } finally {
       send.disabled = false;
     }
@@ -134,8 +140,7 @@ function known({ order, status, progress, created_at: created }, sets) {
     h("p", { class: "hint" }, `Seed ${order.seed}, checkpoint `, h("code", {}, order.checkpoint),
       `${verified}. Created ${ago(created)}.`),
     running && h("progress", { max: progress.digits, value: progress.drawn, "aria-label": "Images drawn" }),
-    running && h("p", { class: "hint" }, `${number(progress.drawn)} of ${number(progress.digits)}, `,
-      `about ${duration(progress.eta_seconds)} left.`),
+    running && h("p", { class: "hint" }, `${number(progress.drawn)} of ${number(progress.digits)}, ${left(progress.eta_seconds)}.`),
   ];
 }
 

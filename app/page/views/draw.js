@@ -2,15 +2,16 @@
 // permanent link that returns the same images.
 
 import { file, get, onlyLatest } from "../common/api.js";
-import { add, button, h, notice, save, showError, tabs, title, trouble, announce } from "../common/dom.js";
+import { add, button, h, notice, save, showError, title, trouble, announce } from "../common/dom.js";
+import { drawTabs } from "../common/tabs.js";
 import { showDigit } from "../parts/digit.js";
 import { shortcuts } from "../common/keys.js";
-import { DRAWINGS, freshSeed, seedField, sheet } from "../parts/canvas.js";
+import { sheet } from "../parts/canvas.js";
 import { name, note } from "../main.js";
 import { areDigits, classesOf, listed } from "../common/format.js";
-import { fillCheckpoints, numberField } from "../parts/options.js";
+import { fillCheckpoints, freshSeed, numberField, seedField } from "../parts/options.js";
 
-const MOST = 1000; // images in a response
+const MOST = 1000, MOST_OF_ALL = 100; // images in a response, and of each class if all are drawn
 const DIGITS = [..."0123456789"];
 const LARGE = 56, SMALL = 28; // pixels of an image on the page
 const FEW = 100; // images that are shown large
@@ -24,10 +25,12 @@ export async function show(root, { query }, left, isChange = false) {
   const data = query.get("data") ?? ""; // a name of training data; empty for the digits that the service draws
   const classes = data ? await classesFor(data, query.get("checkpoint"), signal) : DIGITS;
   const nouns = data && !areDigits(classes) ? "images" : "digits";
+  const isAll = data ? query.has("all") : query.get("label") === "all";
+  const most = (all) => (all ? Math.min(MOST_OF_ALL, Math.floor(MOST / classes.length)) : MOST);
   const wanted = {
     label: data ? classes.find((text) => text === query.get("label")) ?? classes[0] : query.get("label") ?? "7",
-    all: data ? query.has("all") : query.get("label") === "all",
-    n: query.get("n") ?? "40",
+    all: isAll,
+    n: query.get("n") ?? String(Math.min(40, most(isAll))),
     seed: query.get("seed") ?? freshSeed(),
     checkpoint: query.get("checkpoint") ?? "latest",
     ...Object.fromEntries([...Object.keys(OPTIONS), "invert"].map((key) => [key, query.get(key) ?? ""])),
@@ -75,7 +78,7 @@ export async function show(root, { query }, left, isChange = false) {
   const downloads = h("div", { class: "actions" }, "Download:");
   const fixed = h("div", { class: "field" }, h("label", { for: "address" }, `Permanent link to these ${nouns}`), h("div", { class: "row" }, link, copy));
   const drawn = h("div", { class: "drawn", hidden: true }, paper, h("div", {}, h("p", { class: "hint" }, about, ` Or click one of the ${nouns}. Press ? for keyboard shortcuts.`), fixed, downloads, by));
-  add(root, title("Draw"), !data && tabs("Draw", DRAWINGS, "draw"), form, wrong, drawn);
+  add(root, title("Draw"), !data && drawTabs("draw"), form, wrong, drawn);
 
   fillCheckpoints(checkpoints, wanted.checkpoint, data, signal).catch(showError);
   fillSources(sources, source, data, signal).then(() => isChange && source.focus()).catch(showError);
@@ -100,6 +103,7 @@ export async function show(root, { query }, left, isChange = false) {
 
   function set(changes) {
     Object.assign(wanted, changes);
+    if (changes.all && wanted.n > most(true)) wanted.n = many.value = String(most(true));
     draw();
   }
 
@@ -112,7 +116,7 @@ export async function show(root, { query }, left, isChange = false) {
   /** Draw the current selection, after a short delay; a later call replaces an earlier one. */
   async function draw() {
     const { label, all, n, seed, checkpoint } = wanted;
-    many.max = all ? Math.floor(MOST / classes.length) : MOST;
+    many.max = most(all);
     note({ data, ...(data ? { label: all ? null : label, all: all ? "yes" : null } : { label: all ? "all" : label, all: null }), n, seed, checkpoint: checkpoint === "latest" ? null : checkpoint, ...chosen() });
     const current = begin();
     await new Promise((resolve) => setTimeout(resolve, 120)); // until the user has typed the whole number
@@ -148,6 +152,7 @@ export async function show(root, { query }, left, isChange = false) {
       const fields = { "query.n": `Number of ${nouns}`, "query.seed": "Seed", ...Object.fromEntries(Object.entries(OPTIONS).map(([key, text_]) => [`query.${key}`, text_])) }; // labels on this page
       const mistakes = (problem.mistakes ?? []).map(({ field, message }) => `${fields[field] ?? field} ${message}.`);
       wrong.replaceChildren(mistakes.length ? notice(mistakes.join(" ")) : trouble(problem));
+      announce(wrong.textContent);
     }
   }
 

@@ -16,7 +16,7 @@ const FIGURES = [
 
 /** A disclosure that lists the newest evaluation when it is opened. */
 export function evaluationOf(checkpoint, signal) {
-  const body = h("div", { "aria-live": "polite" });
+  const body = h("div");
   const details = h("details", { class: "weights evaluation" }, h("summary", {}, "Evaluate"), body);
   const begin = () => details.open && followNewest(body, checkpoint, signal).catch(showError);
   details.addEventListener("toggle", begin, { once: true });
@@ -43,6 +43,10 @@ async function showNewest(body, checkpoint, signal) {
   };
   const [newest] = evaluations;
   const isOpen = Boolean(newest) && !newest.ended_at && !isUnreadable(newest);
+  const now = JSON.stringify(evaluations);
+  if (body.dataset.shown === now) return isOpen;
+  if (newest && "shown" in body.dataset && body.dataset.status !== newest.status) announce(`The evaluation of ${checkpoint.id} is ${newest.status}.`);
+  Object.assign(body.dataset, { shown: now, status: newest?.status ?? "" });
   body.replaceChildren(...[
     newest ? standing(newest, signal) : hint(
       "This checkpoint has not been evaluated. An evaluation takes minutes and starts after all waiting runs."),

@@ -1,10 +1,11 @@
 // Draw a number in the style that a seed chooses, and morph one digit into another with the latent vector of the seed, which is in the URL.
 
 import { file, key, onlyLatest } from "../common/api.js";
-import { button, exchange, fileLink, h, save, showError, tabs, title, trouble, announce } from "../common/dom.js";
-import { DRAWINGS, freshSeed, seedField, sheet } from "../parts/canvas.js";
+import { button, exchange, fileLink, h, save, showError, title, trouble, announce } from "../common/dom.js";
+import { drawTabs } from "../common/tabs.js";
+import { sheet } from "../parts/canvas.js";
 import { drawNumber } from "./runs.js";
-import { choiceField, fillCheckpoints, numberField } from "../parts/options.js";
+import { choiceField, fillCheckpoints, freshSeed, numberField, seedField } from "../parts/options.js";
 import { name, note } from "../main.js";
 
 const SETTLE = 150; // milliseconds after the last key press
@@ -45,7 +46,7 @@ export async function show(root, { query }, signal) {
   const line = drawing([download("png"), download("npy")], signal), film = drawing([downloadFilm], signal), begin = onlyLatest(signal);
 
   root.append(
-    title("Draw"), tabs("Draw", DRAWINGS, "play"),
+    title("Draw"), drawTabs("play"),
     h("form", { class: "controls", onsubmit: (event) => event.preventDefault() },
       seedField(wanted.seed, chosen("seed")), checkpoint,
       h("details", { class: "more", open: COMMON.some((key) => wanted[key] !== "") }, h("summary", {}, "More options"), h("div", { class: "controls" },
@@ -145,6 +146,7 @@ function drawing(downloads, left) {
           return;
         }
         wrong.replaceChildren(trouble(problem));
+        announce(problem.message);
         show(wrong);
       }
     },

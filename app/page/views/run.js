@@ -3,7 +3,7 @@
 import { ENDED, follow, get, keepUp, key, onlyLatest } from "../common/api.js";
 import { board, boardControls } from "../parts/chart.js";
 import { REAL, classCharts, figureCharts, lossCharts, labelsOf, lossTable, otherWeights, rangeOf } from "../parts/curves.js";
-import { button, exchange, facts, fileLink, h, notice, prose, showError, title, announce } from "../common/dom.js";
+import { button, exchange, facts, fileLink, h, notice, pause, prose, showError, title, trouble, announce } from "../common/dom.js";
 import { livePanel, phase } from "../parts/live.js";
 import { plotCanvas } from "../parts/canvas.js";
 import { go, name, note, noteSoon } from "../main.js";
@@ -13,6 +13,7 @@ import { KINDS, ago, areDigits, done, duration, figure, isUnreadable, knownClass
 const STEP = 450; // milliseconds per epoch during playback
 const CLASSES = 10; // until their names are known
 const HEARD = 5000; // milliseconds between updates of the time of the last message
+const PATIENCE = 3000; // milliseconds until a stream without a record is explained
 const AGAIN = 5000, RUNNING = 3; // milliseconds between two looks at what events do not have; while it runs, in every third round
 
 export async function show(root, { id, query }, signal) {
@@ -180,7 +181,7 @@ export async function show(root, { id, query }, signal) {
     const first = job === null;
     job = { ...now, ...told };
     if (first) nameClasses().catch((problem) => (problem.code === "training-data-not-found" ? (unnamed = problem.message, look()) : showError(problem)));
-    if (first) makeCharts(), root.append(...view.all); // not before, so that nothing moves
+    if (first) makeCharts(), root.replaceChildren(...view.all); // not before, so that nothing moves
     showHeard();
     view.standing.textContent = isUnreadable(job) ? "" : [phase(job), standing(job)].filter(Boolean).join(" · ");
     live.update(job, noun()).catch((problem) => problem.code === "job-not-found" || showError(problem));
@@ -208,7 +209,7 @@ export async function show(root, { id, query }, signal) {
   const changed = (now) => {
     const over = ENDED.includes(job.status) && !ENDED.includes(now.status);
     told = untold(now);
-    update(now.status === job.status ? job : now); // its events may be newer
+    update(now.status === job.status ? { ...job, trouble: now.trouble, last_seen_at: now.last_seen_at } : now); // its events may be newer
     if (over) wake();
   };
   /** Follow the run to its end, and again after it is resumed. */
@@ -230,6 +231,11 @@ export async function show(root, { id, query }, signal) {
   };
   await new Promise((resolve, reject) => {
     watch(resolve).catch((problem) => (job ? failed(problem) : reject(problem)));
+    pause(PATIENCE, signal).then(() => job ?? get(`jobs/${id}`, signal).then((now) => job ?? resolve(update(now)))).catch((problem) => {
+      if (job || problem.name === "AbortError") return;
+      root.replaceChildren(trouble(problem));
+      announce(problem.message);
+    });
   });
   keepUp(refresh, AGAIN, signal).catch(failed);
 }

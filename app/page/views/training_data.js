@@ -1,12 +1,14 @@
 // Training data: the sets that a run can name, and a form that brings images of one's own.
 
 import { ENDED, get, poll, post, remove } from "../common/api.js";
-import { button, confirmed, dataTabs, facts, h, notice, prose, showError, title, trouble, announce } from "../common/dom.js";
+import { button, confirmed, facts, h, notice, prose, showError, title, trouble, announce } from "../common/dom.js";
+import { dataTabs } from "../common/tabs.js";
+import { placeOf, refocus } from "../common/refocus.js";
 import { name } from "../main.js";
-import { MOST_FILES, ofDrop, ofFolder, packed, send } from "../common/upload.js";
+import { MOST_FILES, NO_FILE, filesIn, ofDrop, ofFolder, packed, send } from "../common/upload.js";
 import { preview } from "../parts/previews.js";
 import { field, random } from "./new_run.js";
-import { ago, bytes, count, duration, isUnreadable, number, sentence } from "../common/format.js";
+import { ago, bytes, count, isUnreadable, left, number, sentence } from "../common/format.js";
 
 const AGAIN = 1000; // milliseconds between requests of a job
 const SHOWN = 10; // jobs
@@ -18,7 +20,11 @@ export async function show(root, _at, signal) {
   const list = h("div");
   const update = async () => {
     const { training_data: sets } = await get("training-data", signal);
+    const focused = placeOf(document.activeElement, list);
+    const open = [...list.querySelectorAll("details[open]")].map((details) => details.closest("article").dataset.name);
     list.replaceChildren(...sets.sort((a, b) => a.built_in - b.built_in).map((set) => entry(set, update, signal)));
+    for (const each of list.children) each.querySelector("details").open = open.includes(each.dataset.name);
+    refocus(focused, list);
   };
   const jobs = h("div", { class: "imports" });
   const follow = (id, first = false) => jobs[first ? "prepend" : "append"](importing(id, update, signal));
@@ -47,7 +53,7 @@ async function bring(follow, signal) {
       button("Choose file", () => file.click()), " ", button("Choose folder", () => folder.click())),
     what, file, folder);
   const bar = h("progress", { max: 1, value: 0, "aria-label": "Upload", hidden: true });
-  const state = h("p", { class: "hint", "aria-live": "polite" });
+  const state = h("p", { class: "hint" });
   const wrong = h("div");
   const submit = h("button", { class: "primary" }, "Add training data");
   const stop = h("button", { type: "button", hidden: true }, "Cancel upload");
@@ -67,7 +73,9 @@ async function bring(follow, signal) {
     const choice = ++choices;
     try {
       const found = await ofDrop(event.dataTransfer);
-      if (choice === choices) take(found);
+      if (choice !== choices) return;
+      if (!filesIn(found).length) throw new Error(NO_FILE);
+      take(found);
     } catch (error) {
       showError(error);
     }
@@ -79,7 +87,7 @@ async function bring(follow, signal) {
     chosen = found;
     once = random();
     const size = found.files.reduce((sum, [, each]) => sum + each.size, 0);
-    what.textContent = found.files.length === 1 ? `${found.name}, ${bytes(size)}.` : `${found.name}: ${count(found.files.length, "file")}, ${bytes(size)}. They are sent as one tar archive.`;
+    what.textContent = found.files.length === 1 ? `${found.name}, ${bytes(size)}.` : `${found.name}: ${count(filesIn(found).length, "file")}, ${bytes(size)}. They are sent as one tar archive.`;
     if (found.files.length > MOST_FILES) what.textContent = `${found.name} has more than ${number(MOST_FILES)} files.`;
     if (!label.value) label.value = suggested(found.name);
     wrong.replaceChildren();
@@ -108,6 +116,7 @@ async function bring(follow, signal) {
         state.textContent = share < 1 ? `Sending ${bytes(blob.size)}: ${Math.floor(100 * share)} %. Stay in this view until it is sent.` : "The service stores the file.";
       };
       progress(0);
+      announce("The file is being sent.");
       const job = await send("PUT", `training-data/${label.value}?${given}`, blob, { "Content-Type": "application/octet-stream", "Idempotency-Key": once }, progress, leave.signal);
       follow(job.id, true);
       announce("The file was sent. A worker reads it.");
@@ -119,7 +128,7 @@ async function bring(follow, signal) {
       what.textContent = "The file was sent. You can choose another.";
     } catch (problem) {
       state.textContent = problem.name === "AbortError" ? "The upload was cancelled." : "";
-      if (problem.name === "AbortError") return;
+      if (problem.name === "AbortError") return signal.aborted || announce(state.textContent);
       const known = (problem.mistakes ?? []).map(({ field: where, message }) => [fields.find(({ key }) => where.endsWith(`.${key}`)), message]).filter(([one]) => one);
       for (const [one, message] of known) one.showMistake(message);
       if (known.length) known[0][0].focus();
@@ -148,7 +157,7 @@ function suggested(text) {
 function importing(id, ended, signal) {
   const state = h("span", { class: "state" });
   const bar = h("progress", { max: 1, value: 0 });
-  const line = h("p", { class: "hint", "aria-live": "polite" });
+  const line = h("p", { class: "hint" });
   const report = h("div");
   const actions = h("div", { class: "actions" });
   const heading = h("h2", {}, "Training data ", state);
@@ -196,7 +205,7 @@ function standing(job) {
   const { progress: at, result } = job;
   if (isUnreadable(job)) return ""; // its trouble is shown
   if (job.status === "queued") return "Waiting for a worker.";
-  if (job.status === "running") return at?.batches ? `${number(at.batch)} of ${count(at.batches, "image")} read${at.eta_seconds > 0.5 ? `, about ${duration(at.eta_seconds)} left` : ""}.` : "The worker reads the file.";
+  if (job.status === "running") return at?.batches ? `${number(at.batch)} of ${count(at.batches, "image")} read${at.eta_seconds ? `, ${left(at.eta_seconds)}` : ""}.` : "The worker reads the file.";
   if (job.status === "cancelling") return "Stopping.";
   if (!result) return "";
   const made = `${count(result.train_images, "training image")} and ${count(result.test_images, "test image")} of ${count(result.classes.length, "class").replace("classs", "classes")}.`;
