@@ -123,7 +123,7 @@ def test_the_grid_works_by_keyboard(browser: Browser, address: str) -> None:
         assert dialog.locator(".cell[tabindex='0']").count() == 1
         page.keyboard.press("Enter")
         expect(dialog.get_by_role("button", name="This image, at 0.3, -0.6")).to_be_focused()
-        expect(page.locator("#announcement")).to_have_text("Moved to 0.3, -0.6.")
+        expect(dialog.locator("#announcement")).to_have_text("Moved to 0.3, -0.6.")  # elsewhere it is inert
         page.keyboard.press("Escape")
         expect(page.get_by_role("dialog")).to_have_count(0)
 
@@ -157,3 +157,14 @@ def test_axe_finds_no_serious_violation_in_the_dialog(browser: Browser, address:
         assert serious(page) == []
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert dialog.evaluate("each => each.scrollWidth <= each.clientWidth")
+
+
+def test_the_grid_fits_into_its_dialog_on_a_narrow_screen(browser: Browser, address: str) -> None:
+    with visiting(browser, address, viewport={"width": 320, "height": 640}) as page:
+        dialog = opened(page)
+        dialog.get_by_role("button", name="Explore").click()
+        expect(dialog.get_by_role("button", name="This image, at 0, 0")).to_be_visible()
+        assert dialog.evaluate("each => each.scrollWidth <= each.clientWidth")
+        cell = dialog.locator(".cell").first.bounding_box()
+        assert cell
+        assert cell["width"] == pytest.approx(cell["height"], abs=0.5)

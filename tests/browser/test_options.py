@@ -98,3 +98,13 @@ def test_a_sheet_begins_at_an_index(browser: Browser, settings: AppSettings, sto
         shown = page.request.get(f"/digits/3?seed=5&index=12&n=4&checkpoint={NEW}-e001&columns=4").body()
         expected = page.request.get(link.input_value()).body()
         assert shown == expected
+
+
+def test_a_refusal_names_the_field_in_words_and_is_announced(
+    browser: Browser, settings: AppSettings, store: CheckpointStore
+) -> None:
+    with serving(settings) as address, visiting(browser, address, refused="/numbers/") as page:
+        page.goto("/#/play?number=4x&seed=4")
+        text = "Number should be a number of 1 to 40 decimal digits"
+        expect(page.locator(".drawing .notice")).to_contain_text(text)
+        expect(page.locator("#announcement")).to_contain_text(text)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import httpx2
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -271,6 +272,21 @@ def by_time(page: Page) -> None:
         label=page.get_by_label("Add a run").locator("option").nth(1).inner_text()
     )
     expect(figures).to_have_count(2)
+
+
+def test_runs_of_one_name_are_told_apart_and_a_deleted_one_is_left_out(
+    browser: Browser, settings: AppSettings, store: CheckpointStore
+) -> None:
+    gone, first, second = (run_of(settings, store, 2, name="same") for _ in range(3))
+    with serving(settings) as address, visiting(browser, address, refused=gone, **DESK) as page:
+        httpx2.delete(f"{address}/jobs/{gone}").raise_for_status()
+        page.goto(f"/#/compare?runs={first},{gone},{second}")
+        expect(page.get_by_text(f"{gone} was deleted.")).to_be_visible()
+        expect(page.locator("figcaption a")).to_have_text(["same", "same (2)"])
+        loss = page.get_by_role("img", name=re.compile("^Loss, in epoch"))
+        expect(loss.locator("polyline")).to_have_count(2)
+        page.get_by_role("button", name=re.compile(r"^same \(2\)")).first.click()
+        expect(loss.locator("polyline")).to_have_count(1)
 
 
 def test_the_record_shows_its_trouble_in_full(browser: Browser, settings: AppSettings, store: CheckpointStore) -> None:

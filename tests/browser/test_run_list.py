@@ -146,7 +146,7 @@ def test_a_run_is_named_and_tagged_with_the_keyboard_only(browser: Browser, addr
 
 
 def test_many_runs_are_archived_restored_and_deleted_and_another_tab_sees_it(browser: Browser, address: str) -> None:
-    with visiting(browser, address) as page, visiting(browser, address) as other:
+    with visiting(browser, address, refused="/jobs/") as page, visiting(browser, address) as other:
         for tab in (page, other):
             tab.get_by_label("Search").fill("run 25")
             tab.get_by_label("Show").select_option("cancelled")
@@ -170,7 +170,11 @@ def test_many_runs_are_archived_restored_and_deleted_and_another_tab_sees_it(bro
         for name in ("run 251", "run 257"):
             page.get_by_role("checkbox", name=f"Select {name}").check()
         page.get_by_role("button", name="Delete 2").click()
+        (elsewhere,) = page.request.get("/jobs?search=run+257").json()["jobs"]
+        assert page.request.delete(f"/jobs/{elsewhere['id']}").ok
         page.get_by_role("dialog").get_by_role("button", name="Delete", exact=True).click()
+        expect(page.locator("#announcement")).to_have_text("2 runs deleted.")
+        expect(page.get_by_role("alert")).to_be_empty()
         expect(page.locator(".job")).to_have_count(1)
         expect(other.locator(".job")).to_have_count(1)
         left = page.request.get("/jobs?search=run+25&status=cancelled").json()["jobs"]

@@ -15,6 +15,7 @@ from models.networks.acgan import Generator, initialize
 from models.networks.weights import to_bytes
 from models.registry.store import GENERATOR, SAMPLES, CheckpointStore
 from models.sampling.png import encode_png
+from tests.app.conftest import publish_trained
 from tests.browser.conftest import SLOW, visiting
 from tests.browser.test_eyes import LOOKS, serious
 from tests.models.registry.test_store import manifest
@@ -135,6 +136,37 @@ def test_images_are_drawn_by_name_and_digits_as_before(browser: Browser, setting
         assert f"{letters}-e001" not in page.get_by_label("Checkpoint").locator("option").all_inner_texts()
 
 
+def test_all_classes_of_many_are_drawn_with_as_many_images_as_fit(
+    browser: Browser, settings: AppSettings, store: CheckpointStore
+) -> None:
+    run = "20360101-000000-aaaaaa"
+    publish_trained(store, run, bring(store.training_data, "many", tuple("abcdefghijklmnopqrstuvwxyz")))
+    with serving(settings) as address, visiting(browser, address) as page:
+        page.goto("/#/draw?data=many&seed=1")
+        expect(page.get_by_role("img", name="40 times the class a")).to_be_visible()
+        page.get_by_text("all", exact=True).click()
+        expect(page.get_by_role("img", name="38 times the classes a, b, c")).to_be_visible()
+        expect(page.get_by_label("Number of images")).to_have_value("38")
+        page.goto("/#/draw?data=many&seed=1&all=yes")
+        expect(page.get_by_role("img", name="38 times the classes a, b, c")).to_be_visible()
+
+
+def test_the_order_of_a_data_set_keeps_its_training_data_in_the_address(
+    browser: Browser, settings: AppSettings, letters: str
+) -> None:
+    with serving(settings) as address, visiting(browser, address, refused="/datasets") as page:
+        page.goto("/#/datasets")
+        page.get_by_label("Generate", exact=True).select_option("letters")
+        expect(page).to_have_url(re.compile("data=letters"))
+        page.reload()
+        expect(page.get_by_label("Generate", exact=True)).to_have_value("letters")
+        expect(page.get_by_text("21,000 images, about")).to_be_visible()
+        page.get_by_label("Test digits per class").fill("0")
+        page.get_by_role("button", name="Generate data set").click()
+        expect(page.get_by_role("alert")).to_contain_text("Test per class should be at least 1")
+        expect(page.get_by_label("Test digits per class")).to_be_focused()
+
+
 def test_a_checkpoint_of_other_classes_is_drawn_but_not_served(
     browser: Browser, settings: AppSettings, letters: str
 ) -> None:
@@ -229,6 +261,28 @@ def test_a_set_is_listed_with_its_counts_and_removed_after_a_question(
         page.get_by_role("dialog").get_by_role("button", name="Remove training data").click()
         expect(entry).to_have_count(0)
         assert httpx2.get(f"{address}/training-data/letters").status_code == 404
+
+
+def test_the_list_of_sets_keeps_the_focus_and_what_is_open(
+    browser: Browser, settings: AppSettings, store: CheckpointStore
+) -> None:
+    bring(store.training_data, "letters", CLASSES)
+    bring(store.training_data, "others", CLASSES)
+    with serving(settings) as address, visiting(browser, address) as page:
+        page.goto("/#/training-data")
+        summary = page.locator("[data-name='letters'] summary")
+        summary.click()
+        page.locator("[data-name='others']").get_by_role("button", name="Remove").click()
+        waiting: list[Route] = []
+        page.route("**/training-data", lambda route: waiting.append(route))
+        page.get_by_role("dialog").get_by_role("button", name="Remove training data").click()
+        while not waiting:
+            page.wait_for_timeout(50)
+        summary.focus()
+        waiting[0].continue_()
+        expect(page.locator("[data-name='others']")).to_have_count(0)
+        expect(summary).to_be_focused()
+        expect(page.locator("[data-name='letters'] details")).to_have_attribute("open", "")
 
 
 @pytest.mark.parametrize("look", LOOKS)

@@ -131,6 +131,35 @@ def test_a_dropped_file_is_sent_by_keyboard(browser: Browser, service: Service) 
         expect(page.locator(".imports article").filter(has_text="dropped")).to_have_count(0)
 
 
+def drop(page: Page, folder: Path) -> None:
+    """Drop a folder of this machine, as a user does with the mouse."""
+    box = page.locator(".drop").bounding_box()
+    assert box
+    data = {"items": [], "files": [str(folder)], "dragOperationsMask": 1}
+    event = {"x": box["x"] + 20, "y": box["y"] + 20, "data": data}
+    session = page.context.new_cdp_session(page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        session.send("Input.dispatchDragEvent", {"type": kind, **event})
+
+
+def test_empty_folders_of_a_dropped_folder_are_reported(browser: Browser, service: Service, tmp_path: Path) -> None:
+    folder = tmp_path / "with one empty"
+    for name, content in pictures().items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    (folder / "pear").mkdir()
+    (tmp_path / "nothing" / "in it").mkdir(parents=True)
+    with visiting(browser, str(service.client.base_url)) as page:
+        page.goto("/#/training-data")
+        drop(page, tmp_path / "nothing")
+        expect(page.get_by_role("alert")).to_contain_text("There is no file in it.")
+        drop(page, folder)
+        expect(page.locator(".drop")).to_contain_text("with one empty: 72 files")
+        page.get_by_label("Name of the training data").fill("dropped_folder")
+        page.get_by_role("button", name="Add training data").click()
+        expect(page.locator(".imports article").first).to_contain_text("Class pear has no images")
+
+
 def test_refusals_are_shown_as_sentences(browser: Browser, service: Service) -> None:
     page = browser.new_page(base_url=str(service.client.base_url))
     page.set_default_timeout(SLOW)

@@ -5,7 +5,7 @@ import { EPOCHS, board, boardControls, chart, legend } from "../parts/chart.js";
 import { FIGURES, LOSSES, ROWS, belowZero, hue, otherWeights, points } from "../parts/curves.js";
 import { button, exchange, h, notice, showError, title } from "../common/dom.js";
 import { plotCanvas } from "../parts/canvas.js";
-import { go, name, note, noteSoon } from "../main.js";
+import { go, name, note, noteSoon, place as here } from "../main.js";
 import { badge } from "../parts/run_row.js";
 import { duration, figure, knownClasses, named, percent, plotOf, spent, standing } from "../common/format.js";
 
@@ -20,17 +20,21 @@ export function chosen(query) {
 
 export async function show(root, { query }, signal) {
   name("Compare runs");
-  const ids = chosen(query);
+  const wanted = chosen(query), deleted = [];
   const state = { byTime: query.get("by") === "time", at: Number(query.get("epoch") ?? query.get("seconds")) || null };
   const reach = (runs, by = state.byTime) => go(`/compare?runs=${runs.join(",")}${by ? "&by=time" : ""}`);
-  const [{ jobs: recent }, ...found] = await Promise.all([
-    get("jobs?limit=100&epochs=last", signal),
-    ...ids.map((id) => get(`jobs/${id}`, signal)),
-  ]);
-  root.append(title("Compare runs"), chooser(recent, ids, reach));
+  const read = (id) => get(`jobs/${id}`, signal).catch((problem) => {
+    if (problem.code !== "job-not-found") throw problem;
+    deleted.push(id);
+  });
+  const [{ jobs: recent }, ...all] = await Promise.all([get("jobs?limit=100&epochs=last", signal), ...wanted.map(read)]);
+  const found = all.filter(Boolean), ids = wanted.filter((id) => !deleted.includes(id));
+  root.append(title("Compare runs"), chooser(recent, ids, reach), ...deleted.map((id) => notice(`${id} was deleted.`)));
   if (!ids.length) return root.append(notice("Select the runs to compare."));
 
   const runs = found.map((job, place) => ({ job, ...hue(place), picture: plotCanvas(20), caption: h("figcaption"), state: h("p", { class: "hint" }), others: h("p", { class: "hint" }) }));
+  const nameRuns = () => distinct(runs.map(({ job }) => named(job))).forEach((text, place) => { runs[place].called = text; });
+  nameRuns();
   const axis = state.byTime ? TIME : EPOCHS;
   const choose = (at) => {
     if (state.at === at) return;
@@ -53,7 +57,7 @@ export async function show(root, { query }, signal) {
   const table = h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Differences" });
   const align = (text, by) => button(text, () => reach(ids, by), { "aria-pressed": String(by === state.byTime) });
   root.append(
-    legend(runs.map(({ job, look, dashed }) => ({ name: named(job), look, dashed }))),
+    legend(runs.map(({ called, look, dashed }) => ({ name: called, look, dashed }))),
     h("section", { "aria-labelledby": "epoch-title" }, h("div", { class: "epoch" }, h("div", {}, heading), slider),
       h("div", { class: "pair" }, runs.map(({ picture, caption, others }) => h("figure", {}, caption, h("div", { class: "paper" }, picture), others)))),
     h("section", {}, h("div", { class: "title" }, h("h2", {}, "Quality and losses"), align("By epoch", false), align("By time", true),
@@ -62,7 +66,7 @@ export async function show(root, { query }, signal) {
 
   const add = (text, hint, options, of) => {
     const made = chart(text, hint, shared, options);
-    made.show = (last, at) => made.draw(runs.map(({ job, look, dashed }) => ({ name: named(job), look, dashed, points: of(job).map(([epoch, value]) => [place(job, epoch), value]) })), last, at);
+    made.show = (last, at) => made.draw(runs.map(({ job, called, look, dashed }) => ({ name: called, look, dashed, points: of(job).map(([epoch, value]) => [place(job, epoch), value]) })), last, at);
     charts.append(made);
     return made;
   };
@@ -81,24 +85,25 @@ export async function show(root, { query }, signal) {
     slider.disabled = longest <= axis.first;
     slider.setAttribute("aria-valuetext", axis.at(at));
     heading.textContent = axis.whole ? `Epoch ${at}` : `After ${duration(at)}`;
+    nameRuns();
     for (const made of curves) made.show(longest, at);
     for (const run of runs) showPicture(run, at);
-    table.replaceChildren(differences(runs.map(({ job }) => job)));
+    table.replaceChildren(differences(runs));
   }
 
   /** Show the picture of the epoch; with another axis, of the last one that had finished. Without one, the place is blank. */
-  function showPicture({ job, picture, caption, others, state: standingOf }, at) {
+  function showPicture({ job, called, picture, caption, others, state: standingOf }, at) {
     const { epochs } = job;
     const record = axis.whole ? epochs.find((one) => one.epoch === at) : epochs.findLast((one) => place(job, one.epoch) <= at);
     const last = epochs.at(-1)?.epoch;
     const text = record ? `, epoch ${record.epoch}` : last ? `: no epoch ${axis.whole ? at : "so early"}, it has ${last}` : ": no epoch yet";
-    const words = JSON.stringify([named(job), text, job.status]);
-    if (caption.dataset.words !== words) exchange(caption, h("a", { href: `#/runs/${job.id}` }, named(job)), text, " ", badge(job.status), standingOf);
+    const words = JSON.stringify([called, text, job.status]);
+    if (caption.dataset.words !== words) exchange(caption, h("a", { href: `#/runs/${job.id}` }, called), text, " ", badge(job.status), standingOf);
     caption.dataset.words = words;
     standingOf.textContent = standing(job);
     picture.hidden = !record;
     others.textContent = record ? otherWeights(record) : "";
-    if (record) picture.draw(plotOf(job, record), { text: `${knownClasses(job.config.dataset) ? "Digits" : "Images"} of ${named(job)}, epoch ${record.epoch}` }, signal).catch(showError);
+    if (record) picture.draw(plotOf(job, record), { text: `${knownClasses(job.config.dataset) ? "Digits" : "Images"} of ${called}, epoch ${record.epoch}` }, signal).catch(showError);
   }
 
   const unfinished = () => runs.filter(({ job }) => !ENDED.includes(job.status));
@@ -108,7 +113,22 @@ export async function show(root, { query }, signal) {
     for (const run of unfinished()) run.job = await get(`jobs/${run.job.id}`, signal);
     look();
     return !unfinished().length;
-  }, AGAIN, signal);
+  }, AGAIN, signal).catch((problem) => {
+    if (problem.code !== "job-not-found") throw problem;
+    root.replaceChildren();
+    return show(root, here(), signal); // the others
+  });
+}
+
+/** Return the texts with " (2)" and so on appended to those that are equal to one before. */
+function distinct(texts) {
+  const taken = new Set();
+  return texts.map((text) => {
+    let made = text;
+    for (let number = 2; taken.has(made); number++) made = `${text} (${number})`;
+    taken.add(made);
+    return made;
+  });
 }
 
 /** Return a function that gives the seconds of work until an epoch of a run had finished. */
@@ -135,7 +155,8 @@ function chooser(recent, ids, reach) {
 }
 
 /** A table of what differs between runs, in configuration, device and outcome. */
-function differences(jobs) {
+function differences(runs) {
+  const jobs = runs.map(({ job }) => job);
   const best = (job, of, choice) => {
     const values = job.epochs.map(({ metrics }) => metrics?.[of]).filter((value) => value !== undefined);
     return values.length ? choice(...values) : null;
@@ -150,5 +171,5 @@ function differences(jobs) {
   if (!names.length) return h("p", { class: "hint" }, "None.");
   const cell = (value) => h("td", {}, value === null || value === undefined ? "–" : String(value));
   const body = names.map((key) => h("tr", {}, h("th", { scope: "row" }, key.replaceAll("_", " ")), columns.map((column) => cell(column[key]))));
-  return h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, ""), jobs.map((job) => h("th", { scope: "col" }, named(job))))), h("tbody", {}, body));
+  return h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, ""), runs.map(({ called }) => h("th", { scope: "col" }, called)))), h("tbody", {}, body));
 }

@@ -3,7 +3,7 @@
 import { get, onlyLatest, post } from "../common/api.js";
 import { h, prose, showError, title, trouble } from "../common/dom.js";
 import { go, name, note } from "../main.js";
-import { count, duration, isUnreadable, listed, number } from "../common/format.js";
+import { count, duration, isUnreadable, knownClasses, listed, number } from "../common/format.js";
 
 const FIRST = ["name", "recipe", "dataset", "epochs"]; // the others are under "More options"
 const ALL = 60000; // training images of MNIST
@@ -213,7 +213,7 @@ function estimate(config, jobs, sizes) {
   }).sort((a, b) => b.like - a.like);
   const waiting = jobs.filter((job) => job.status === "queued" || job.status === "running").length;
   const what = `${count(config.epochs, "epoch")} of ${number(images)} images`;
-  const grey = total < GREY ? [h("strong", { class: "caution" }, "A short try: its digits will be grey clouds. It only shows that training works.")] : [];
+  const grey = total < GREY ? [h("strong", { class: "caution" }, `A short try: its ${knownClasses(config.dataset) ? "digits" : "images"} will be grey clouds. It only shows that training works.`)] : [];
   const ahead = waiting ? ` ${count(waiting, "unfinished run")} ${waiting === 1 ? "is" : "are"} ahead of it.` : "";
   if (!timed.length) {
     const [least, most] = UNKNOWN_PACES.map((pace) => duration(total / pace));

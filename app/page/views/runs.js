@@ -15,7 +15,7 @@ const SETTLE = 150; // milliseconds after the last key press
 const LATER = 5000; // milliseconds: a new generator's handwriting is measured first, which takes seconds
 const WORDS = "A neural network that learned to write digits";
 const SHOWN = { "": "all", queued: "queued", running: "running", succeeded: "succeeded", failed: "failed", cancelled: "cancelled", archived: "archived" };
-const ORDERS = { "": "running first", newest: "newest first", name: "by name", epochs: "most epochs first", frechet: "best Frechet distance first" };
+const ORDERS = { "": "running first", newest: "newest first", name: "by name", epochs: "most epochs first", frechet: "best Fréchet distance first" };
 
 export async function show(root, { query }, signal) {
   name("");
