@@ -268,18 +268,23 @@ class JobClaims(CheckpointReader):
 
         self.storage.change(POINTER, change)
 
-    def _held(self, job: str, token: int) -> Fence:
-        """Return the fence if it equals `token`.
-
-        Raises FenceRejected if a worker must claim the job again, StoreReplaced if the store was emptied or is not
-        mounted.
-        """
+    def _not_taken_over(self, job: str, token: int) -> Fence:
+        """Return the fence if it is not higher than `token`. Raises FenceRejected, OSError."""
         try:
             fence = self.storage.fence(job)
         except FenceDamaged as error:
             raise FenceRejected(f"a worker must claim job {job} again: {error}") from error
         if fence.token > token:
             raise FenceRejected(f"another worker has taken job {job} over")
+        return fence
+
+    def _held(self, job: str, token: int) -> Fence:
+        """Return the fence if it equals `token`.
+
+        Raises FenceRejected if a worker must claim the job again, StoreReplaced if the store was emptied or is not
+        mounted.
+        """
+        fence = self._not_taken_over(job, token)
         if fence.token < token and self._has_identity():
             raise FenceRejected(f"the store has token {fence.token} of job {job} instead of {token}: it was replaced")
         if fence.token < token:

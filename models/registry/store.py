@@ -172,15 +172,16 @@ class CheckpointStore(ResumeStates):
             self.storage.deliver(Folder(job, DATASET), fence, held)
 
     def drop_work(self, job: str, fence: int, name: str) -> None:
-        """Delete the unfinished files of a job in its workshop `name`, if `fence` is the highest.
+        """Delete the unfinished files of a job in its workshop `name`, unless a higher fence than `fence` is stored.
 
-        Raises OSError, and FenceRejected if another worker runs the job, which was resumed: then its files stay.
+        Raises OSError, and FenceRejected if another worker runs the job, which was resumed: then its files stay. A
+        lower fence is no reason: the job failed before this worker claimed it in the store.
         """
         work = self.storage.workshop(Folder(job, name))
         hidden = work.with_name(f".{name}.{secrets.token_hex(4)}{DELETED}")
 
         def step() -> None:
-            self._held(job, fence)
+            self._not_taken_over(job, fence)
             with suppress(FileNotFoundError):
                 os.rename(work, hidden)
 

@@ -91,7 +91,7 @@ def evolution(
 
 class ChosenClass(NamedTuple):
     label: int | None  # None if the run's classes are not known
-    path: int | str  # what names it in an address
+    path: str  # what names it in an address
     title: str
 
 
@@ -112,5 +112,7 @@ def chosen_class(names: Sequence[str] | None, wanted: str | None) -> ChosenClass
     if wanted is not None:
         with fail_on():
             label = label_of(wanted, names)
-    path = label if "/" in names[label] else names[label]  # a path cannot contain such a name
+    path = names[label]
+    if "/" in path:  # an address cannot contain it: take a form of its number that is no name
+        path = next(form for form in (f"{label}", f"{label:02}", f"{label:03}") if form not in names)
     return ChosenClass(label, path, f"{'digit' if are_digits else 'class'} {names[label]}")

@@ -29,7 +29,10 @@ def jobs(
     ] = None,
     kind: Annotated[Kind, typer.Option(help=KIND)] = "training",
     before: Annotated[
-        str | None, typer.Option(help="List only the runs that follow this one.", autocompletion=runs)
+        str | None,
+        typer.Option(
+            help="List only the jobs that follow this one. With `--kind`, its complete id.", autocompletion=runs
+        ),
     ] = None,
     search: Annotated[str, typer.Option(help="List only runs whose name, tags or id have these words.")] = "",
     sort: Annotated[Sort, typer.Option(help=SORT)] = "newest",
@@ -53,7 +56,8 @@ def jobs(
         f" --{name} {shlex.quote(value)}" for name, value in given.items() if value and value != DEFAULTS.get(name)
     )
     if not page.jobs:
-        found_none = "no matching runs" if archived or before or filters else "no runs: start one with `acgan start`"
+        is_filtered = archived or before or status or search or tag
+        found_none = "no matching runs" if is_filtered else "no runs: start one with `acgan start`"
         print_sentence(found_none if kind == "training" else "no matching jobs")
         return
 

@@ -57,7 +57,7 @@ export function problemOf(status, body) {
   const code = String(body.type ?? "").replace(TYPES, "");
   const { detail = "", hint } = body;
   const text = code in NEXT && hint && detail.endsWith(hint) ? detail.slice(0, -hint.length).replace(/[: ]+$/, "").replace(/[^.?!]$/, "$&.") : detail;
-  const named = text.replace(/(^|[.?!] )(?:body|query|path)\.(\w)(\w*)\S*: /g, (_, before, first, rest) => `${before}${first.toUpperCase()}${rest.replaceAll("_", " ")} `);
+  const named = text.replace(/(^|[.?!] )(?:body|query|path)\.(\w)(\w*)\S*:( should)? /g, (_, before, first, rest, verb = ":") => `${before}${first.toUpperCase()}${rest.replaceAll("_", " ")}${verb} `);
   return new Problem(named || `The service returned the status ${status}.`, code, body.errors, true);
 }
 
@@ -97,10 +97,10 @@ export async function patch(path, body) {
   return (await call(path, { method: "PATCH", body })).json();
 }
 
-/** Delete; what is deleted already counts as deleted. */
+/** Delete something; if it is deleted already, that is no error. */
 export async function remove(path) {
   await call(path, { method: "DELETE" }).catch((problem) => {
-    if (!/-not-found$/.test(problem.code)) throw problem;
+    if (!/-not-found$/.test(problem.code) || problem.code === "path-not-found") throw problem;
   });
 }
 
@@ -246,7 +246,7 @@ async function* events(path, lastId, signal) {
   }
 }
 
-/** Call `look` at once, and then as `keepUp` does. */
+/** Call `look` at once, and then as `keepUp` does, also while the page is hidden. */
 export const poll = (look, milliseconds, signal) => keepUp(look, milliseconds, signal, true);
 
 /**
@@ -254,16 +254,16 @@ export const poll = (look, milliseconds, signal) => keepUp(look, milliseconds, s
  * state and `look` is called again, unless a later request would have the same answer. It waits while the page is hidden,
  * and while the user withholds a key that reading needs.
  */
-export async function keepUp(look, milliseconds, signal, atOnce = false) {
-  for (;; atOnce = false) {
-    if (!atOnce) await new Promise((resolve) => setTimeout(resolve, milliseconds));
+export async function keepUp(look, milliseconds, signal, isPoll = false) {
+  for (let isFirst = isPoll;; isFirst = false) {
+    if (!isFirst) await new Promise((resolve) => setTimeout(resolve, milliseconds));
     if (signal.aborted) return;
-    if (!atOnce && (document.hidden || key.isWithheld())) continue;
+    if (!isPoll && (document.hidden || key.isWithheld())) continue;
     try {
       if (await look()) return;
     } catch (error) {
       if (signal.aborted) return;
-      if (!atOnce && NEEDS_KEY.includes(error.code)) continue;
+      if (!isPoll && NEEDS_KEY.includes(error.code)) continue;
       if (!(error instanceof Problem) || FINAL.includes(error.code)) throw error;
     }
   }

@@ -118,33 +118,41 @@ export function fileLink(text, address, saved, signal, attributes = { download: 
 }
 
 const alerts = document.getElementById("alert"), announcement = document.getElementById("announcement");
+const MOVED = 100; // milliseconds: a change right after a move would not be read
 let silence;
 
 /** Move an element to where it is shown and read: an open dialog makes the page below it inert. */
 function inReach(element) {
-  const top = [...document.querySelectorAll("dialog[open]")].at(-1) ?? document.body;
+  const top = document.querySelector("#ask[open]") ?? [...document.querySelectorAll("dialog[open]")].at(-1) ?? document.body;
   if (element.parentElement !== top) top.append(element);
   return element;
 }
+
+document.addEventListener("close", ({ target }) => target.contains(alerts) && inReach(alerts), true);
 
 /** Show an error as a message that screen readers announce. */
 export function showError(error) {
   if (error.name === "AbortError") return;
   const close = h("button", { type: "button", class: "quiet", "aria-label": "Close", onclick: clearError }, "×");
   const { next } = error;
-  inReach(alerts).replaceChildren(h("div", { class: "toast" }, h("p", {}, error.message, next && [" ", h("a", { href: next[1] }, next[0])]), close));
-  clearTimeout(silence);
-  silence = setTimeout(clearError, 15000);
+  const toast = h("div", { class: "toast" }, h("p", {}, error.message, next && [" ", h("a", { href: next[1] }, next[0])]), close);
+  clearError();
+  inReach(alerts);
+  silence = setTimeout(() => {
+    inReach(alerts).append(toast);
+    silence = setTimeout(clearError, 15000);
+  }, MOVED);
 }
 
 export function clearError() {
+  clearTimeout(silence);
   alerts.replaceChildren();
 }
 
 /** Announce a text to screen readers only. */
 export function announce(text) {
   inReach(announcement);
-  setTimeout(() => { inReach(announcement).textContent = text; }, 100); // a change right after the move would not be read
+  setTimeout(() => { inReach(announcement).textContent = text; }, MOVED);
 }
 
 /** Wait; rejects with an AbortError if `signal` aborts. */

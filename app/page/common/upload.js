@@ -47,9 +47,10 @@ export function filesIn({ files }) {
 /** Return one Blob to send: the only file as it is, or an archive of all without hidden ones. Throws a sentence as Error. */
 export function packed({ files }) {
   const seen = files.filter(([path]) => !HIDDEN.test(path));
-  if (!filesIn({ files: seen }).length) throw new Error(NO_FILE);
+  const [first, ...others] = filesIn({ files: seen });
+  if (!first) throw new Error(NO_FILE);
   if (seen.length > MOST_FILES) throw new Error(`It has more than ${MOST_FILES.toLocaleString("en")} files: pack it into a zip or tar archive, and choose that.`);
-  if (seen.length === 1 && !seen[0][0].includes("/")) return seen[0][1];
+  if (!others.length && !first[0].includes("/")) return first[1];
   return tar(seen.sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 

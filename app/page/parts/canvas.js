@@ -21,12 +21,16 @@ export function sheet() {
   return picture;
 }
 
-const KEPT = 16e6; // pixels of plots, of 4 bytes each
+const KEPT = 40e6; // pixels of plots, of 4 bytes each
 const plots = new Map();
 
-/** Request a picture; the newest ones are kept. */
+/** Request a picture; those that were used last are kept. */
 export async function bitmapOf(path, signal) {
-  if (!plots.has(path)) {
+  const known = plots.get(path);
+  if (known) {
+    plots.delete(path);
+    plots.set(path, known);
+  } else {
     const { blob } = await file(path, signal);
     plots.set(path, await createImageBitmap(blob));
     let room = KEPT;

@@ -87,7 +87,7 @@ async function bring(follow, signal) {
     chosen = found;
     once = random();
     const size = found.files.reduce((sum, [, each]) => sum + each.size, 0);
-    what.textContent = found.files.length === 1 ? `${found.name}, ${bytes(size)}.` : `${found.name}: ${count(filesIn(found).length, "file")}, ${bytes(size)}. They are sent as one tar archive.`;
+    what.textContent = filesIn(found).length === 1 ? `${found.name}, ${bytes(size)}.` : `${found.name}: ${count(filesIn(found).length, "file")}, ${bytes(size)}. They are sent as one tar archive.`;
     if (found.files.length > MOST_FILES) what.textContent = `${found.name} has more than ${number(MOST_FILES)} files.`;
     if (!label.value) label.value = suggested(found.name);
     wrong.replaceChildren();
@@ -143,9 +143,9 @@ async function bring(follow, signal) {
 }
 
 /** A name for messages of the service: letters, digits, dots, hyphens and underscores. */
-function fileName({ name: text, files }, blob) {
-  const plain = text.replace(/[^A-Za-z0-9._-]+/g, "-").replace(/^[^A-Za-z0-9]+/, "").slice(0, 90) || "upload";
-  return files.length === 1 && blob === files[0][1] ? plain : `${plain}.tar`;
+function fileName(sent, blob) {
+  const plain = sent.name.replace(/[^A-Za-z0-9._-]+/g, "-").replace(/^[^A-Za-z0-9]+/, "").slice(0, 90) || "upload";
+  return sent.files.some(([, one]) => one === blob) ? plain : `${plain}.tar`;
 }
 
 /** A name of training data that is like the name of a file. */

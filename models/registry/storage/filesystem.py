@@ -150,8 +150,10 @@ class FilesystemStorage:
         found = list[Folder]()
         for each in visible(names_in(self.root) if job is None else [job]):
             with suppress(PermissionError):  # a folder such as lost+found, which is not of the store
-                names = visible(names_in(self.root / each))
-                found += [Folder(each, name) for name in names if (self.root / each / name / MANIFEST).exists()]
+                for name in visible(names_in(self.root / each)):
+                    with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+                        os.stat(self.root / each / name / MANIFEST)
+                        found.append(Folder(each, name))
         self._check_root()  # afterwards: it may have been renamed meanwhile
         return found
 

@@ -14,11 +14,12 @@ CLOTHES = ("T-shirt/top", "Sneaker", "1")
     [
         (DIGITS, None, ChosenClass(7, "7", "digit 7")),
         (DIGITS, "3", ChosenClass(3, "3", "digit 3")),
-        (CLOTHES, None, ChosenClass(0, 0, "class T-shirt/top")),  # an address cannot contain this name
-        (CLOTHES, "t-shirt/top", ChosenClass(0, 0, "class T-shirt/top")),
+        (CLOTHES, None, ChosenClass(0, "0", "class T-shirt/top")),  # an address cannot contain this name
+        (CLOTHES, "t-shirt/top", ChosenClass(0, "0", "class T-shirt/top")),
         (CLOTHES, "sneaker", ChosenClass(1, "Sneaker", "class Sneaker")),
         (CLOTHES, "1", ChosenClass(2, "1", "class 1")),  # a name before a number
-        (CLOTHES, "0", ChosenClass(0, 0, "class T-shirt/top")),
+        (CLOTHES, "0", ChosenClass(0, "0", "class T-shirt/top")),
+        (("a/b", "0"), "a/b", ChosenClass(0, "00", "class a/b")),  # "0" is the name of the other
         (None, None, ChosenClass(None, "0", "class 0")),  # the service gives the reason
         (None, "q", ChosenClass(None, "q", "class q")),
     ],

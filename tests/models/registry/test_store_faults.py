@@ -11,7 +11,6 @@ import pytest
 from models.bounded_reading import FileDamaged, FileTorn
 from models.config import TrainingConfig
 from models.registry.storage.base import StoreReplaced, Unreachable
-from models.registry.storage.deadline import Deadline
 from models.registry.storage.filesystem import FilesystemStorage
 from models.registry.storage.reading import Unreadable, parse, read_bytes, seal
 from models.registry.store import (
@@ -250,72 +249,6 @@ def test_a_read_that_hangs_ends_after_its_time_limit(folder: CheckpointStore, mo
     with pytest.raises(Unreachable, match=r"did not answer within 0\.2 s"):
         CheckpointStore(hanging).read(found, GENERATOR)
     released.set()
-
-
-def test_reads_that_hang_do_not_accumulate() -> None:
-    released, within = threading.Event(), Deadline(0.001)
-    for _ in range(40):
-        with pytest.raises(Unreachable):
-            within("it cannot be read", lambda: released.wait(20))
-    assert sum(thread.name == "store read" for thread in threading.enumerate()) <= 32
-    released.set()
-
-
-def test_reads_in_flight_do_not_count_as_hanging() -> None:
-    released, entered, within = threading.Event(), threading.Semaphore(0), Deadline(60)
-
-    def read() -> bool:
-        entered.release()
-        return released.wait(60)
-
-    readers = [threading.Thread(target=within, args=("it cannot be read", read)) for _ in range(40)]
-    for reader in readers:
-        reader.start()
-    for _ in readers:
-        assert entered.acquire(timeout=60)
-    try:
-        assert within("it cannot be read", lambda: 1) == 1
-    finally:
-        released.set()
-        for reader in readers:
-            reader.join()
-
-
-def test_reads_that_have_ended_after_their_time_limit_no_longer_count() -> None:
-    released, within = threading.Event(), Deadline(0.001)
-    for _ in range(32):
-        with pytest.raises(Unreachable, match="did not answer"):
-            within("it cannot be read", lambda: released.wait(60))
-    with pytest.raises(Unreachable, match="32 earlier reads of this store still hang"):
-        within("it cannot be read", lambda: 1)
-    released.set()
-    for thread in threading.enumerate():
-        if thread.name == "store read":
-            thread.join(60)
-    within.seconds = 60
-    assert within("it cannot be read", lambda: 1) == 1
-
-
-def test_the_lock_file_that_opens_after_the_time_limit_is_closed(
-    folder: CheckpointStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    released, opened = threading.Event(), list[int]()
-    hanging = FilesystemStorage(folder.root, seconds=0.01)
-
-    def open_lock() -> int:
-        released.wait(60)
-        opened.append(FilesystemStorage._open_lock(hanging))
-        return opened[0]
-
-    monkeypatch.setattr(hanging, "_open_lock", open_lock)
-    with pytest.raises(Unreachable, match="cannot be locked"):
-        hanging.alone(lambda: None)
-    late = [thread for thread in threading.enumerate() if thread.name == "store read"]
-    released.set()
-    for thread in late:
-        thread.join(60)
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(opened[0])
 
 
 def test_five_faults_of_a_file_are_distinguished(folder: CheckpointStore) -> None:
