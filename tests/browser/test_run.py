@@ -149,6 +149,8 @@ def test_quality_comes_before_losses_and_the_rest_is_at_hand(browser: Browser, e
         each = page.get_by_role("img", name=re.compile("^Recognised, in epoch 8: 0 0 %, 1 10 %"))
         expect(each.locator("polyline")).to_have_count(10)
         expect(page.get_by_role("link", name="Film")).to_have_attribute("href", re.compile("/evolution/0"))
+        film = page.get_by_role("link", name="Animation of 3")
+        expect(film).to_have_attribute("href", re.compile(rf"^jobs/{ended.long}/evolution/3\?seed="))
         expect(page.get_by_role("link", name="CSV")).to_have_attribute("href", f"jobs/{ended.long}/history.csv")
         assert serious(page) == []
         page.get_by_role("link", name="Edit and run again").click()

@@ -113,7 +113,7 @@ export function saving(text, address, saved, signal, attributes = {}) {
  * Views call it after their first request, which tells whether reading needs a key.
  */
 export function fileLink(text, address, saved, signal, attributes = { download: saved }) {
-  if (key.readingNeedsIt()) return saving(text, address, saved, signal, { class: "link" });
+  if (key.readingNeedsIt()) return saving(text, address, saved, signal, { class: "link", "aria-label": attributes["aria-label"] });
   return h("a", { href: address, ...attributes }, text);
 }
 

@@ -118,7 +118,7 @@ export async function show(root, { id, query }, signal) {
     view.epoch.textContent = `Epoch ${at}`;
     view.took.textContent = `of ${total}, in ${duration(shown.seconds)}`;
     exchange(view.plot, fileLink("Full plot", plotOf(job, shown), `${shown.checkpoint}.png`, signal, {}));
-    exchange(view.film, fileLink("Film", `jobs/${id}/evolution/0?seed=${job.config.seed}&format=gif&scale=6`, `${id}.gif`, signal, {}));
+    exchange(view.film, filmOf(0, "Film", id));
     view.film.hidden = epochs.length < 2 || isUnreadable(job);
     view.draw.href = `#/draw?${noun() === "digits" ? "" : `data=${encodeURIComponent(job.config.dataset)}&`}checkpoint=${shown.checkpoint}`;
     view.draw.hidden = shown.refused !== null || isUnreadable(job);
@@ -137,11 +137,15 @@ export async function show(root, { id, query }, signal) {
     draw();
   }
 
+  function filmOf(label, text, name, attributes = {}) {
+    return fileLink(text, `jobs/${id}/evolution/${label}?seed=${job.config.seed}&format=gif&scale=6`, `${name}.gif`, signal, attributes);
+  }
+
   /** Show the table of the classes, whose code is loaded when the user opens it. */
   async function tellClasses() {
     const { classTable } = await import("../parts/class_table.js");
     const shown = known().find((record) => record.epoch === epoch());
-    if (!view.ofClasses.hidden) view.classes.replaceChildren(classTable(shown.metrics, names));
+    if (!view.ofClasses.hidden) view.classes.replaceChildren(classTable(shown.metrics, names, !view.film.hidden && ((label, about) => filmOf(label, "GIF", `${id}-${label}`, { "aria-label": about }))));
   }
   view.ofClasses.addEventListener("toggle", () => view.ofClasses.open && tellClasses().catch(showError));
 
