@@ -16,7 +16,7 @@ REASONS = {
     "app/inference/style_banks.py": "one bank each, with a deadline; callers wait for the result and get its error",
     "models/training/background_writer.py": "one write at a time; the trainer raises its error, the run shows a hang",
     "models/data/downloads.py": "one download, with a deadline; the caller gets its error",
-    "models/registry/storage/deadline.py": "one read each, with a deadline; the caller gets its error",
+    "models/registry/storage/background_call.py": "one call each; the caller waits, or its result is discarded",
     "models/registry/storage/object_store.py": "requests to a bucket; the caller waits for them and gets their errors",
     "worker/webhooks/addresses.py": "one name resolution, with a deadline; the caller gets its error",
     "models/synthesis/verified_sampler.py": "drawing; the caller waits for it and gets its error",

@@ -9,7 +9,7 @@ import typer
 from app.cli.completion import one_of
 from app.cli.display.picture_files import ANIMATIONS
 from app.cli.display.pictures import chosen_format, given, show_picture
-from app.cli.errors import fail_on
+from app.cli.errors import fail
 from app.cli.options import (
     AnimationOut,
     AsJson,
@@ -26,7 +26,7 @@ from app.cli.references import RUNS, find_job
 from app.cli.service import service
 from models.bounded_reading import printable
 from models.data.catalog import DIGITS
-from models.data.class_names import label_of
+from models.data.class_names import ClassNotFound, label_of
 
 if TYPE_CHECKING:  # takes a while to load
     from acgan_client import Client
@@ -110,8 +110,10 @@ def chosen_class(names: Sequence[str] | None, wanted: str | None) -> ChosenClass
     are_digits = tuple(names) == DIGITS
     label = 7 if are_digits else 0
     if wanted is not None:
-        with fail_on():
+        try:
             label = label_of(wanted, names)
+        except ClassNotFound as error:
+            fail(f"--class: {printable(error)}")
     path = names[label]
     if "/" in path:  # an address cannot contain it: take a form of its number that is no name
         path = next(form for form in (f"{label}", f"{label:02}", f"{label:03}") if form not in names)
