@@ -227,11 +227,11 @@ def test_a_mistake_in_the_drawing_form_is_shown_until_it_is_corrected(
     with serving(settings) as address:
         page = browser.new_page(base_url=address)
         page.goto("/#/draw?label=3&n=2000&checkpoint=best")
-        expect(page.get_by_text("should be at most 1000")).to_be_visible()
+        expect(page.get_by_role("main").get_by_text("should be at most 1000")).to_be_visible()
         expect(page.get_by_label("Permanent link")).to_be_hidden()
         page.get_by_label("Number of digits").fill("5")
         expect(page.get_by_role("img", name="5 times the digit 3")).to_be_visible()
-        expect(page.get_by_text("should be at most 1000")).to_be_hidden()
+        expect(page.get_by_role("main").get_by_text("should be at most 1000")).to_be_hidden()
         page.close()
 
 

@@ -174,6 +174,6 @@ def again_and_compare(page: Page, service: Service) -> None:
         box.check()
     page.get_by_role("link", name="Compare selected runs").click()
     loss = page.get_by_role("img", name=re.compile("^Loss, in epoch"))
-    expect(loss).to_have_accessible_name(re.compile(r"in epoch ([4-9]|\d\d+): a story unknown, a story [\d.]+"))
+    expect(loss).to_have_accessible_name(re.compile(r"in epoch ([4-9]|\d\d+): a story unknown, a story \(2\) [\d.]+"))
     page.get_by_role("slider", name="Epoch").press("Home")
-    expect(loss).to_have_accessible_name(re.compile(r"in epoch 1: a story ([\d.]+), a story \1"))  # the same seed
+    expect(loss).to_have_accessible_name(re.compile(r"in epoch 1: a story ([\d.]+), a story \(2\) \1"))  # the same seed

@@ -114,7 +114,7 @@ def test_a_practitioner_finds_compares_repeats_and_labels(browser: Browser, worl
         names = page.locator(".job h2 a")
         page.get_by_label("Search").fill("width")
         expect(names).to_have_text(["width 32", "width 16", "width 8"])
-        page.get_by_label("Sort").select_option("best Frechet distance first")
+        page.get_by_label("Sort").select_option("best Fréchet distance first")
         expect(names).to_have_text(["width 8", "width 16", "width 32"])
         for name in ("width 8", "width 16", "width 32"):
             page.get_by_role("checkbox", name=f"Select {name}", exact=True).check()
