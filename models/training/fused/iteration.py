@@ -22,6 +22,7 @@ from torch import Tensor
 from models.config import IMAGE_SIZE, NUM_CLASSES, TrainingConfig
 from models.networks.layers import BatchNorm
 from models.networks.precision import SettledPrecision
+from models.training.fused import folding
 from models.training.fused.kernels import select_kernels
 from models.training.fused.working_weights import WorkingWeights
 from models.training.iteration import Iteration
@@ -125,7 +126,7 @@ class FusedIteration(Iteration):
         w, (n, channels, height, width) = self.generator_weights, h.shape
         columns = h.permute(0, 2, 3, 1).reshape(-1, channels) @ w[f"{name}.weight"].flatten(1)  # (N*H*W, 36)
         columns = columns.view(n, height * width, -1).transpose(1, 2)
-        return F.fold(columns, (2 * height, 2 * width), 6, padding=2, stride=2) + w[f"{name}.bias"]
+        return folding.fold(columns, 2 * height, 6, padding=2, stride=2) + w[f"{name}.bias"]
 
     def normalize(self, h: Tensor, norm: BatchNorm, training: bool) -> Tensor:
         return F.batch_norm(
@@ -149,7 +150,7 @@ class FusedIteration(Iteration):
 
     def convolve_one_channel(self, images: Tensor, weight: Tensor) -> Tensor:
         """Halve images (N, 1, 28, 28) to (N, 32, 14, 14), by one product for all positions."""
-        columns = F.unfold(images, 4, padding=1, stride=2).transpose(1, 2)  # (N, 196, 16)
+        columns = folding.unfold(images, 4, padding=1, stride=2).transpose(1, 2)  # (N, 196, 16)
         h = columns.reshape(-1, 16) @ weight.flatten(1).t()  # (N*196, 32)
         return h.view(-1, 14, 14, len(weight)).permute(0, 3, 1, 2)
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.config import NUM_CLASSES
-from models.training.fused import losses
+from models.training.fused import folding, losses
 from models.training.fused.losses import Score
 from models.training.losses import NEARBY, SOFT_ONE
 
@@ -79,7 +79,7 @@ class TorchKernels:
 
     def fold(self, columns: Tensor, size: int, taps: int) -> Tensor:
         rows = columns.permute(0, 3, 2, 1).flatten(1, 2)  # (N, C*K*K, S*S)
-        return F.fold(rows, size + taps - 1, taps)
+        return folding.fold(rows, size + taps - 1, taps)
 
     score_discriminator = staticmethod(losses.score_discriminator)
     score_generator = staticmethod(losses.score_generator)

@@ -14,6 +14,8 @@ from torch import Tensor
 from models.config import Precision, RecipeName, TrainingConfig
 from models.data.dataset import Dataset
 from models.networks.cuda_graph import CudaGraphStep
+from models.training.fused.iteration import FusedIteration
+from models.training.fused.kernels import TorchKernels
 from models.training.iteration import Iteration
 from models.training.recipes import RECIPES
 from models.training.trainer import Trainer
@@ -40,7 +42,11 @@ def layout(trainer: Trainer) -> dict[str, Any]:
 
 
 def check_iteration(
-    recipe: RecipeName, precision: Precision, plain: bool = False, fault: "Fault | None" = None
+    recipe: RecipeName,
+    precision: Precision,
+    plain: bool = False,
+    fault: "Fault | None" = None,
+    triton: bool = True,
 ) -> dict[str, Any]:
     """One whole iteration: forward, backward, Adam, average and loss sums. Returns how many kernels it launches."""
     with simulated_cuda():
@@ -48,6 +54,9 @@ def check_iteration(
         if plain:
             trainer.compute = Iteration(trainer.config, trainer.precision, CUDA)
             trainer.iterate = trainer.compute
+        if not triton:
+            assert isinstance(trainer.compute, FusedIteration)
+            trainer.compute.kernels = TorchKernels()
         if fault is not None:
             trainer.iterate = partial(iterate_with, fault, trainer)
         before = layout(trainer)
@@ -113,6 +122,10 @@ CHECKS: dict[str, Callable[[], Any]] = {
     **{f"{recipe} {precision}": partial(check_iteration, recipe, precision) for recipe, precision in COMBINATIONS},
     **{
         f"{recipe} {precision} plain": partial(check_iteration, recipe, precision, True)
+        for recipe, precision in COMBINATIONS
+    },
+    **{
+        f"{recipe} {precision} without triton": partial(check_iteration, recipe, precision, triton=False)
         for recipe, precision in COMBINATIONS
     },
     **{f"fault: {name}": partial(check_iteration, "seed", "bf16", fault=fault) for name, fault in FAULTS.items()},

@@ -14,6 +14,7 @@ from tests.models.simulated_cuda.iteration import FAULTS, PRECISIONS
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler, which the simulated device needs")
 
 KERNELS = {"seed": 180, "sharp": 240, "thorough": 300}  # of one iteration, at most
+WITHOUT_TRITON = 260
 
 Results = dict[str, dict[str, Any]]
 
@@ -36,6 +37,16 @@ def test_an_iteration_stays_on_the_device_and_reads_no_value(recipe: str, precis
     assert result["error"] is None, result["found"]
     assert result["found"]["kernels"] <= KERNELS[recipe], result["found"]["operations"]
     assert result["found"]["kernels"] < results[f"{recipe} {precision} plain"]["found"]["kernels"]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_an_iteration_without_triton_launches_no_kernel_for_each_image(
+    recipe: str, precision: str, results: Results
+) -> None:
+    result = results[f"{recipe} {precision} without triton"]
+    assert result["error"] is None, result["found"]
+    assert result["found"]["kernels"] <= WITHOUT_TRITON, result["found"]["operations"]
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
