@@ -55,15 +55,32 @@ class CudaGraphStep:
 
     def capture(self) -> Callable[[], None]:
         """Record the graph. Raises RuntimeError if the function cannot be captured."""
-        stream, graph = torch.cuda.Stream(self.device), torch.cuda.CUDAGraph()
-        stream.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(stream):
-            for _ in range(WARM_UP):
-                self.run_eagerly()
-        torch.cuda.current_stream(self.device).wait_stream(stream)
-        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-            self.run_eagerly()
+        with torch.cuda.device(self.device):  # torch.cuda.graph waits for the current device, which opens a context
+            stream, graph, pool = torch.cuda.Stream(self.device), torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
+            before = torch.cuda.current_stream(self.device)
+            stream.wait_stream(before)
+            with torch.cuda.stream(stream):
+                for _ in range(WARM_UP):
+                    self.run_eagerly()
+            before.wait_stream(stream)
+            try:
+                with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+                    self.run_eagerly()
+            except BaseException:
+                torch.cuda.set_stream(before)
+                end_allocation(pool)
+                raise
         return graph.replay
+
+
+def end_allocation(pool: tuple[int, int]) -> None:
+    """End the allocation to the pool of a capture that failed, on the current device; torch only does it at success.
+
+    Until then the allocator treats the process as capturing and returns no memory to the device.
+    """
+    with contextlib.suppress(RuntimeError, AttributeError):  # the first call raises if the allocation has ended
+        torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)
+        torch._C._cuda_releasePool(torch.cuda.current_device(), pool)
 
 
 def reset_random_state(device: torch.device) -> None:

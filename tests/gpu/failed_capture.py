@@ -1,6 +1,7 @@
 """Trains with an iteration that cannot be captured, and with a plain one: python -m tests.gpu.failed_capture
 
-A separate process, since CUDA may be unusable after a failed capture. The exit code is 0 if the states are equal.
+A separate process, since CUDA may be unusable after a failed capture. The exit code is 0 if the states are equal, and
+the failed capture has left neither its stream as the current one nor an allocator that returns no memory.
 """
 
 import sys
@@ -36,6 +37,18 @@ def main() -> None:
     different = [name for name, tensor in failing.tensors().items() if not torch.equal(tensor, expected[name])]
     if different:
         sys.exit(f"these tensors differ: {', '.join(different)}")
+    if device.type == "cuda":
+        check_device(device)
+
+
+def check_device(device: torch.device) -> None:
+    if torch.cuda.current_stream(device) != torch.cuda.default_stream(device):
+        sys.exit("the stream of the capture is still the current one")
+    before = torch.cuda.memory_reserved(device)
+    torch.empty(2**30, dtype=torch.uint8, device=device)
+    torch.cuda.empty_cache()
+    if torch.cuda.memory_reserved(device) >= before + 2**30:
+        sys.exit("the allocator does not return memory to the device")
 
 
 if __name__ == "__main__":
