@@ -26,7 +26,8 @@ def settle_precision(precision: Precision, device: torch.device) -> SettledPreci
 
 def multiplies_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        with torch.cuda.device(device):  # the query is about the current device
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return _cpu_multiplies_bf16()
 
 

@@ -1,6 +1,6 @@
 """A CUDA driver without a GPU, for captures: it has two devices, their current streams, and the pools of the allocator.
 
-torch's own context managers `device`, `stream` and `graph` run on it.
+torch's own context managers `device`, `stream` and `graph` run on it. Only the second device multiplies bf16.
 """
 
 from collections.abc import Iterator
@@ -83,6 +83,7 @@ def simulated_driver(driver: SimulatedDriver) -> Iterator[SimulatedDriver]:
     with ExitStack() as stack:
         for target, replacement in (
             ("torch.cuda.is_available", lambda: True),
+            ("torch.cuda.is_bf16_supported", lambda **_: driver.device == 1),
             ("torch.cuda.current_device", lambda: driver.device),
             ("torch.cuda._exchange_device", driver.exchange_device),
             ("torch.cuda._maybe_exchange_device", driver.exchange_device),
