@@ -134,8 +134,11 @@ def test_too_little_memory_raises_a_sentence_and_the_gpu_stays_usable(gpu: torch
         torch.empty(1 << 50, dtype=torch.uint8, device=gpu)
     release(gpu)
     reset_peak(gpu)
+    before = torch.cuda.memory_allocated(gpu)  # libraries keep workspaces, cuBLAS one of 32 MiB
     assert torch.ones(1 << 28, device=gpu).sum() == 1 << 28
-    assert "1.00 GiB allocated" in str(describe_peak(gpu))
+    peak = torch.cuda.max_memory_allocated(gpu)
+    assert before + 2**30 <= peak < before + 2**30 + 2**24
+    assert f"{peak / 2**30:.2f} GiB allocated" in str(describe_peak(gpu))
 
 
 def test_the_iteration_has_triton_kernels(config: TrainingConfig, gpu: torch.device) -> None:
