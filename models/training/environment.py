@@ -6,9 +6,8 @@ from models.records import Record
 from models.torch_device import describe
 from models.version import code_version
 
-OF_A_STATE_WITHOUT = (
-    "resumed from a state without a record of its environment: the result may differ from an uninterrupted run's"
-)
+MAY_DIFFER = "the result may differ from an uninterrupted run's"
+OF_A_STATE_WITHOUT = f"resumed from a state without a record of its environment: {MAY_DIFFER}"
 START_THREADS = torch.get_num_threads()
 
 
@@ -39,11 +38,15 @@ class ComputeEnvironment(Record):
         if self.device == "cpu" == now.device:
             names += ["cpu", "threads"]
         return [
-            f"resumed with another {WORDS[name]} than it began with ({getattr(now, name)}, not {getattr(self, name)}): "
-            "the result may differ from an uninterrupted run's"
+            difference(WORDS[name], getattr(now, name), getattr(self, name))
             for name in names
             if getattr(self, name) != getattr(now, name)
         ]
+
+
+def difference(word: str, now: str | int, began: str | int) -> str:
+    """Return the warning that a run is resumed with another value of what `word` names than it began with."""
+    return f"resumed with another {word} than it began with ({now}, not {began}): {MAY_DIFFER}"
 
 
 WORDS = {

@@ -26,7 +26,7 @@ from models.records import (
     check_that_a_batch_is_filled,
 )
 from models.training.ema import SETTLING_BATCHES, averaged
-from models.training.environment import OF_A_STATE_WITHOUT, ComputeEnvironment, use_threads
+from models.training.environment import OF_A_STATE_WITHOUT, ComputeEnvironment, difference, use_threads
 from models.training.fused.iteration import FusedIteration
 from models.training.iteration import Iteration
 from models.training.randomness import Purpose, derive_seed
@@ -170,10 +170,10 @@ class Trainer:
     def load_state(self, state: State) -> None:
         """Continue from a state, with the number of threads that the run began with.
 
-        Adds a sentence to `warnings` for each other difference in the environment. Raises InvalidState if the state
-        belongs to another recipe or other data.
+        Adds a sentence to `warnings` for each other difference in the environment, and for another precision: all
+        tensors of a state are float32. Raises InvalidState if the state belongs to another recipe or other data.
         """
-        apart_from = {"epochs", "name"}
+        apart_from = {"epochs", "name", "precision"}
         if state.config.model_dump(exclude=apart_from) != self.config.model_dump(exclude=apart_from):
             raise InvalidState("this state belongs to a run with another recipe")
         if state.dataset_checksum != self.dataset.checksum:
@@ -210,15 +210,17 @@ class Trainer:
         )
 
     def _restore_environment(self, state: State) -> None:
-        self.warnings = list(state.warnings)
+        self.warnings, new = list(state.warnings), list[str]()
+        if self.precision != state.config.precision:
+            new.append(difference("precision", self.precision, state.config.precision))
         if state.environment is None:
-            self.warnings.append(OF_A_STATE_WITHOUT)
-            return
-        if self.device.type == "cpu" and state.environment.device == "cpu":
-            use_threads(state.environment.threads)
-        new = state.environment.differences(ComputeEnvironment.current(self.device))
+            new.append(OF_A_STATE_WITHOUT)
+        else:
+            if self.device.type == "cpu" and state.environment.device == "cpu":
+                use_threads(state.environment.threads)
+            new += state.environment.differences(ComputeEnvironment.current(self.device))
+            self.environment = state.environment
         self.warnings += [warning for warning in new if warning not in self.warnings]
-        self.environment = state.environment
 
     def set_position(self, position: Position) -> None:
         """Set the position in the run and the learning rate of its epoch."""

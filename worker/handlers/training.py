@@ -4,6 +4,7 @@ import logging
 from contextlib import suppress
 from functools import partial
 
+import torch
 from structlog.contextvars import bind_contextvars
 
 from models.config import TrainingConfig
@@ -11,6 +12,7 @@ from models.data.building.built import Arrays
 from models.data.dataset import Dataset, load_dataset
 from models.evaluation.epoch_snapshot import EpochSnapshot
 from models.evaluation.quality_gate import find_quality_gate, sample_count
+from models.networks.precision import multiplies_bf16
 from models.records import Progress
 from models.registry.manifest import FenceRejected
 from models.torch_device import describe, find_device
@@ -21,6 +23,7 @@ from worker.handlers.live_report import LiveReport
 from worker.handlers.traced_trainer import TracedTrainer
 from worker.jobs.consumer import LeaseLost
 from worker.jobs.errors import StoreUnavailable
+from worker.jobs.model import Job
 from worker.lifecycle import shutdown
 from worker.lifecycle.budget import keep_within_budget
 from worker.lifecycle.context import JobContext
@@ -52,7 +55,7 @@ def train(context: JobContext) -> None:
     with tracing.span("load data"):
         dataset = load_data(context, context.job.config)
     check()
-    trainer = TracedTrainer(claim.job.config, dataset, device)
+    trainer = TracedTrainer(config_on(device, context.job), dataset, device)
     context.record(lambda: jobs.record_runtime(claim, trainer.config, describe(device)))
     assessor = None
     if settings.judge:
@@ -100,6 +103,18 @@ def train(context: JobContext) -> None:
         except (shutdown.Interrupted, Cancelled):
             publisher.save()
             raise
+
+
+def config_on(device: torch.device, job: Job) -> TrainingConfig:
+    """Return the configuration with which this device trains a job.
+
+    If the job has begun on another worker in bf16, which this device would emulate, it continues in float32.
+    """
+    config = job.config
+    if job.device is None or config.precision != "bf16" or multiplies_bf16(device):
+        return config
+    logger.warning("job %s began in bf16, which %s does not compute natively: it continues in fp32", job.id, device)
+    return config.model_copy(update={"precision": "auto"})
 
 
 def report_loading(context: JobContext) -> None:

@@ -49,6 +49,25 @@ def stopped_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_a_run_that_began_in_bf16_resumes_where_it_would_be_emulated(
+    stopped_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(stopped_run, out)
+    state = training_state.from_bytes((out / "resume.safetensors").read_bytes())
+    began = state.config.model_copy(update={"precision": "bf16"})
+    (out / "resume.safetensors").write_bytes(training_state.to_bytes(replace(state, config=began)))
+    monkeypatch.setattr("models.networks.precision._cpu_multiplies_bf16", lambda: False)
+    printed = io.StringIO()
+    train_here(CONFIG, AppSettings(judge=False), out, Console(file=printed, width=500), True)
+    history = json.loads((out / "history.json").read_text())
+    (warning,) = history["warnings"]
+    assert "another precision than it began with (fp32, not bf16)" in warning
+    assert printed.getvalue().count(f"warning: {warning}") == 1
+    assert history["config"]["precision"] == "fp32"
+    assert [epoch["epoch"] for epoch in history["epochs"]] == [1, 2]
+
+
 def resumed(stopped: Path, out: Path, name: str, value: str | int) -> str:
     """Change the recorded environment of a copy of the stopped run, and resume it. Returns the output."""
     shutil.copytree(stopped, out)

@@ -66,3 +66,24 @@ def test_a_changed_environment_is_reported_once_and_stays_recorded(
 
 def test_a_state_of_an_older_version_has_no_environment(config: TrainingConfig, dataset: Dataset, state: State) -> None:
     assert resumed(config, dataset, replace(state, environment=None)).warnings == [OF_A_STATE_WITHOUT]
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["with environment", "without"])
+def test_another_precision_is_reported_once_and_changes_no_tensor(
+    config: TrainingConfig, dataset: Dataset, state: State, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    """As on a processor that does not multiply bf16, for a run that a GPU has begun in bf16."""
+    monkeypatch.setattr("models.networks.precision._cpu_multiplies_bf16", lambda: False)
+    bf16 = state.config.model_copy(update={"precision": "bf16"})
+    began = replace(state, config=bf16, environment=state.environment if known else None)
+    trainer = resumed(config, dataset, began)
+    assert trainer.precision == "fp32"
+    warning, *others = trainer.warnings
+    assert "another precision" in warning
+    assert "(fp32, not bf16)" in warning
+    assert others == ([] if known else [OF_A_STATE_WITHOUT])
+    for name, tensor in trainer.tensors().items():
+        assert torch.equal(tensor, state.tensors[name]), name
+    again = resumed(config, dataset, trainer.state())
+    assert again.warnings[:1] == [warning]
+    assert len([text for text in again.warnings if "precision" in text]) == 1
