@@ -86,6 +86,18 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and any(text in str(error) for text in ALLOCATION_FAILED)
 
 
+def is_broken(error: BaseException | None) -> bool:
+    """Return whether an error, or one that it was raised from or during, makes the device unusable for this process.
+
+    Memory that does not suffice is no such error.
+    """
+    if error is None:
+        return False
+    if isinstance(error, torch.AcceleratorError) and not is_out_of_memory(error):
+        return True
+    return is_broken(error.__cause__) or is_broken(error.__context__)
+
+
 def explanation(device: torch.device, batch_size: int | None) -> str:
     """Return a sentence with the device, its free memory and a remedy."""
     task = f"a training with batches of {batch_size} images" if batch_size else "this job"

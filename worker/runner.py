@@ -1,6 +1,7 @@
 """Runs the next job: claims it, calls the handler of its kind, and records how it ended."""
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
@@ -27,6 +28,7 @@ from worker.lifecycle import shutdown
 from worker.lifecycle.budget import keep_within_budget
 from worker.lifecycle.checkpoint_verification import find_damage
 from worker.lifecycle.context import JobContext
+from worker.lifecycle.device_use import DeviceUse
 from worker.lifecycle.job_trace import claim_span, note_end
 from worker.lifecycle.lease import Cancelled, Lease
 from worker.lifecycle.retry import retry_until_stored
@@ -54,22 +56,29 @@ CLEANUPS: dict[JobKind, Cleanup] = {
 }
 
 
-def run_next_job(settings: WorkerSettings, send_shard: SendShard = lambda _: None) -> Job | None:
+def run_next_job(
+    settings: WorkerSettings,
+    send_shard: SendShard = lambda _: None,
+    end_process: Callable[[int], None] = os._exit,
+) -> Job | None:
     """Claim the next job, run it and record how it ended. Returns the job if it was handed back to the queue.
 
-    `send_shard` asks another worker to draw a part of a data set.
+    `send_shard` asks another worker to draw a part of a data set. `end_process` ends this process with an exit code;
+    it is called after the job if this process can no longer use its device.
     Raises DeviceUnavailable, and claims no job, if this worker's device is unavailable.
     """
     device = find_device(settings.device)
     takes = taken_by(kind_of(str(device)))
     jobs, storage = JobConsumer.connect(settings.redis_url), settings.open_store()
+    use = DeviceUse(end_process)
     try:
         lowest = lowest_fence(storage)
         jobs.tell_waiting(takes, "")
         if (claim := jobs.claim(settings.lease_seconds, lowest, takes)) is None:
             logger.info("notified, but no job is waiting")
             return None
-        return run(JobContext(jobs, Lease(jobs, claim, settings.lease_seconds), storage, settings, send_shard))
+        lease = Lease(jobs, claim, settings.lease_seconds)
+        return run(JobContext(jobs, lease, storage, settings, send_shard, use.note))
     except Unreachable as away:
         logger.error("no job is taken: %s", away)
         with suppress(StoreUnavailable):
@@ -78,7 +87,7 @@ def run_next_job(settings: WorkerSettings, send_shard: SendShard = lambda _: Non
     finally:
         metrics.tell(metrics.IMAGES_PER_SECOND, 0)
         jobs.close()
-        torch_device.release(device)  # frees memory for the next job and for other workers on this device
+        use.end(partial(torch_device.release, device))  # for the next job and for other workers on this device
 
 
 def run(context: JobContext) -> Job | None:
@@ -163,11 +172,13 @@ def execute(context: JobContext) -> tuple[JobStatus, str]:
         reason = "is full" if error.is_memory_full else "refused it" if error.refuses else "did not respond"
         return JobStatus.FAILED, f"the record of the job could not be written for ten minutes, because Redis {reason}"
     except (AcganError, OSError) as error:  # the message suffices, without a traceback
+        context.note_error(error)
         logger.error("job %s failed: %s", job_id, str(error))  # not the exception: its frames hold the job's memory
         return JobStatus.FAILED, reason_of_failure(error)
     except (LeaseLost, FenceRejected):
         raise
     except Exception as error:
+        context.note_error(error)
         logger.exception("job %s failed unexpectedly", job_id)
         return JobStatus.FAILED, f"{type(error).__name__}: {error}. The worker's log has the details."
     logger.info("job %s succeeded", job_id)

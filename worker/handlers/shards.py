@@ -5,7 +5,10 @@ draw other bytes. If the message is lost or fails, the owner of the job draws th
 """
 
 import logging
+import os
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 import torch
 from structlog.contextvars import bound_contextvars
@@ -24,6 +27,7 @@ from worker.handlers.dataset_drawing import drawing, prepare_generator, read_gen
 from worker.jobs.consumer import JobConsumer
 from worker.jobs.model import Job
 from worker.lifecycle import shutdown
+from worker.lifecycle.device_use import DeviceUse
 from worker.observability import metrics, tracing
 from worker.settings import WorkerSettings
 
@@ -34,12 +38,18 @@ FAILURES = (AcganError, FenceRejected, OSError)  # the owner has the same error,
 _prepared: dict[tuple[str, torch.device], FoldedGenerator] = {}  # the generator of the last shard
 
 
-def draw_shard(settings: WorkerSettings, message: ShardMessage, traceparent: str = "") -> None:
+def draw_shard(
+    settings: WorkerSettings,
+    message: ShardMessage,
+    traceparent: str = "",
+    end_process: Callable[[int], None] = os._exit,
+) -> None:
     """Draw the part of a message and store it, if its job wants it. Logs errors that the owner handles.
 
-    `traceparent` is the context of the owner's trace.
+    `traceparent` is the context of the owner's trace. `end_process` ends this process with an exit code; it is called
+    at the end if this process can no longer use its device.
     """
-    consumer = JobConsumer.connect(settings.redis_url)
+    consumer, use = JobConsumer.connect(settings.redis_url), DeviceUse(end_process)
     try:
         with bound_contextvars(job=message.job, fence=message.fence):
             shutdown.check()
@@ -55,12 +65,17 @@ def draw_shard(settings: WorkerSettings, message: ShardMessage, traceparent: str
         logger.info("part %d of data set %s is not drawn: this worker is shutting down", message.number, message.job)
     except FAILURES as error:
         logger.warning("part %d of data set %s is not drawn: %s", message.number, message.job, error)
-    except Exception:  # for example, too little memory on the device: the owner draws the part
+    except Exception as error:  # for example, too little memory on the device: the owner draws the part
+        use.note(error)
         logger.exception("part %d of data set %s is not drawn", message.number, message.job)
     finally:
         consumer.close()
-        with suppress(AcganError):
-            torch_device.free_cache(find_device(settings.device))
+        use.end(partial(_free_cache, settings))
+
+
+def _free_cache(settings: WorkerSettings) -> None:
+    with suppress(AcganError):
+        torch_device.free_cache(find_device(settings.device))
 
 
 def _draw(settings: WorkerSettings, message: ShardMessage, job: Job, consumer: JobConsumer) -> bool:

@@ -33,6 +33,7 @@ class JobContext:
     storage: CheckpointStore
     settings: WorkerSettings
     send_shard: SendShard = lambda _: None  # asks another worker to draw a part of a data set
+    note_error: Callable[[Exception], None] = lambda _: None  # called with the error that failed the job
 
     @property
     def claim(self) -> Claim:
