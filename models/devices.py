@@ -1,6 +1,7 @@
 """Finds the devices of this machine without importing torch, so a worker's start does not wait for that import."""
 
 import ctypes
+import logging
 import math
 import os
 import re
@@ -9,6 +10,8 @@ import sys
 
 from models.cpu_quota import cpu_quota
 from models.errors import Unavailable
+
+logger = logging.getLogger(__name__)
 
 NAME = re.compile(r"auto|cpu|cuda(:\d+)?")
 
@@ -51,10 +54,12 @@ def count_gpus() -> int:
 def settle_device(name: str) -> str:
     """Turn `auto`, `cpu`, `cuda` or `cuda:1` into a device that exists. Raises DeviceUnavailable.
 
-    If there may be a GPU, a separate process asks torch, because a CPU-only build of torch cannot use one.
+    If there may be a GPU, a separate process asks torch, because a CPU-only build of torch cannot use one. If `auto`
+    becomes `cpu` although the driver reports a GPU, the reason is logged.
     """
     check_name(name)
-    if name == "cpu" or (name == "auto" and count_gpus() == 0):
+    gpus = count_gpus() if name == "auto" else 0
+    if name == "cpu" or (name == "auto" and gpus == 0):
         return "cpu"
     asked = subprocess.run(  # noqa: S603
         [sys.executable, "-P", "-c", "from models.torch_device import main; main()", name],
@@ -64,4 +69,8 @@ def settle_device(name: str) -> str:
     )
     if asked.returncode:
         raise DeviceUnavailable(asked.stderr.strip().splitlines()[-1] if asked.stderr.strip() else f"no {name}")
-    return asked.stdout.strip()
+    device, _, reason = asked.stdout.strip().partition("\n")
+    if name == "auto" and device == "cpu":
+        reports = "1 GPU, but PyTorch cannot use it" if gpus == 1 else f"{gpus} GPUs, but PyTorch cannot use them"
+        logger.warning("the driver reports %s: %s; the CPU computes instead", reports, reason or "no reason is known")
+    return device

@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from models.devices import DeviceOutOfMemory, DeviceUnavailable, check_name, processors
 
 GIB = 2**30
+WITHOUT_CUDA = "PyTorch is installed without CUDA"
 ALLOCATION_FAILED = (  # in messages of errors that torch raises as RuntimeError
     "DefaultCPUAllocator: can't allocate memory",
     "DefaultCPUAllocator: not enough memory",
@@ -43,7 +45,7 @@ def find_device(name: str) -> torch.device:
         name = "cuda" if gpus else "cpu"
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= gpus:
-        found = f"this machine has {gpus} CUDA devices" if torch.version.cuda else "PyTorch is installed without CUDA"
+        found = f"this machine has {gpus} CUDA devices" if torch.version.cuda else WITHOUT_CUDA
         raise DeviceUnavailable(f"ACGAN_DEVICE={name}, but {found}: use auto or cpu")
     set_deterministic(device)
     return device
@@ -145,8 +147,24 @@ def free_cache(device: torch.device) -> None:
 
 
 def main() -> None:
-    """Print the name of the device that the first argument selects, for `devices.settle_device`."""
-    try:
-        sys.stdout.write(str(find_device(sys.argv[1])))
-    except DeviceUnavailable as error:
-        sys.exit(str(error))
+    """Print the device that the first argument selects, for `devices.settle_device`.
+
+    If it is the CPU, a second line has the reason why PyTorch uses no GPU, if it is known. An error has it too.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            device, error = str(find_device(sys.argv[1])), ""
+        except DeviceUnavailable as unavailable:
+            device, error = "", str(unavailable)
+    reason = " ".join(reason_of(str(warning.message)) for warning in caught)
+    if error:
+        sys.exit(f"{error}. PyTorch reports: {reason}" if reason else error)
+    if device == "cpu":
+        device += f"\n{reason or ('' if torch.version.cuda else WITHOUT_CUDA)}"
+    sys.stdout.write(device)
+
+
+def reason_of(warning: str) -> str:
+    """Return a warning of torch as one line, without its place in torch's source."""
+    return " ".join(warning.partition("(Triggered internally")[0].split())
