@@ -1,5 +1,7 @@
 """The environment that the results of a run depend on: on another machine they may differ in the last bits."""
 
+import re
+
 import torch
 
 from models.records import Record
@@ -28,7 +30,7 @@ class ComputeEnvironment(Record):
             torch_version=torch.__version__,
             build=str(torch.version.git_version),
             cpu=torch.backends.cpu.get_cpu_capability(),
-            device=describe(device) if device.type == "cuda" else str(device),
+            device=without_index(describe(device)) if device.type == "cuda" else str(device),
             threads=torch.get_num_threads(),
         )
 
@@ -37,11 +39,17 @@ class ComputeEnvironment(Record):
         names = ["code", "torch_version", "build", "device"]
         if self.device == "cpu" == now.device:
             names += ["cpu", "threads"]
+        compared = [one.model_copy(update={"device": without_index(one.device)}) for one in (self, now)]
         return [
             difference(WORDS[name], getattr(now, name), getattr(self, name))
             for name in names
-            if getattr(self, name) != getattr(now, name)
+            if len({getattr(one, name) for one in compared}) > 1
         ]
+
+
+def without_index(device: str) -> str:
+    """Return the description of a device without the index of a GPU, which does not change a result."""
+    return re.sub(r"^cuda:\d+", "cuda", device)
 
 
 def difference(word: str, now: str | int, began: str | int) -> str:

@@ -9,7 +9,7 @@ import torch
 from models.config import TrainingConfig
 from models.data.dataset import Dataset
 from models.training import training_state
-from models.training.environment import OF_A_STATE_WITHOUT, START_THREADS, reset_threads
+from models.training.environment import OF_A_STATE_WITHOUT, START_THREADS, ComputeEnvironment, reset_threads
 from models.training.trainer import Trainer
 from models.training.training_state import State
 
@@ -87,3 +87,17 @@ def test_another_precision_is_reported_once_and_changes_no_tensor(
     again = resumed(config, dataset, trainer.state())
     assert again.warnings[:1] == [warning]
     assert len([text for text in again.warnings if "precision" in text]) == 1
+
+
+def test_another_gpu_of_the_same_model_is_the_same_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An evaluation's kept steps belong to an equal environment; an earlier version recorded the index of the GPU."""
+    names = ["H100", "H100", "A100"]
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: names[device.index or 0])
+    first, second, other = (ComputeEnvironment.current(torch.device("cuda", index)) for index in range(3))
+    assert first == second == ComputeEnvironment.current(torch.device("cuda"))
+    assert first.device == "cuda (H100)"
+    recorded = first.model_copy(update={"device": "cuda:1 (H100)"})
+    assert recorded.differences(first) == first.differences(recorded) == []
+    for began in (first, recorded):
+        (warning,) = began.differences(other)
+        assert f"another device than it began with (cuda (A100), not {began.device})" in warning
