@@ -1,8 +1,9 @@
 """The summary of results.jsonl, as Markdown for benchmarks/README.md. Free of torch."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from benchmarks.gpu.plan import PARTS
+from benchmarks.gpu.plan import GRACE_SECONDS, PARTS
 from benchmarks.gpu.results import Line
 from models.training.recipes import RECIPES
 
@@ -135,12 +136,29 @@ def epoch_end(lines: Sequence[Line]) -> str:
 
 
 def tests(lines: Sequence[Line]) -> str:
-    ended = [line for line in of_part(lines, "tests") if line["name"] == "tests"]
-    if not ended:
+    """Count the outcomes of the tests. If the part was cut, those of the tests that had ended."""
+    of_tests = of_part(lines, "tests")
+    counted = Counter(line["outcome"] for line in of_tests if line["name"] == "test")
+    ended: Line | None = next((line for line in of_tests if line["name"] == "tests"), None)
+    if ended is None and not counted:
         return ""
-    outcomes = ", ".join(f"{ended[0][name]} {name}" for name in ("passed", "failed", "skipped") if name in ended[0])
-    where = " (a rehearsal on the CPU)" if ended[0]["rehearsed"] else ""
+    figures = counted if ended is None else ended
+    outcomes = ", ".join(f"{figures[name]} {name}" for name in ("passed", "failed", "skipped") if name in figures)
+    if ended is None:
+        where = f" ({how_it_was_cut(of_tests)})"
+    else:
+        where = " (a rehearsal on the CPU)" if ended["rehearsed"] else ""
     return f"`pytest -m gpu`: {outcomes}{where}."
+
+
+def how_it_was_cut(lines: Sequence[Line]) -> str:
+    """Return how a part ended that has not written its last result."""
+    end = next((line for line in lines if line["name"] == "part ended"), None)
+    if end is None:
+        return "incomplete"
+    if end["exit"] < 0 and end["seconds"] >= end["limit_seconds"] - GRACE_SECONDS - 0.1:  # both are rounded
+        return "cut at its limit"
+    return f"cut by exit code {end['exit']}"
 
 
 def original(lines: Sequence[Line]) -> str:

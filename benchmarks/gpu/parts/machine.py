@@ -1,13 +1,14 @@
 """The machine: versions, and the upper bounds that other figures are compared with."""
 
+import importlib
 import os
 import platform
 import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from importlib import metadata
-from importlib.util import find_spec
 
 import torch
 
@@ -33,7 +34,7 @@ def versions(context: PartContext) -> dict[str, object]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
-        "triton": metadata.version("triton") if find_spec("triton") else None,
+        "triton": triton_version(),
         "c_compiler": next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None),  # Triton needs one
         "cores": len(os.sched_getaffinity(0)),
         "dataset": dataset_name(),
@@ -45,6 +46,15 @@ def versions(context: PartContext) -> dict[str, object]:
         entries |= {"cudnn": torch.backends.cudnn.version(), "gpu_gib": properties.total_memory >> 30}
         entries["capability"] = f"{properties.major}.{properties.minor}"
     return entries
+
+
+def triton_version() -> str | None:
+    """Return the version of Triton, which may have no metadata; None if it is missing or unknown."""
+    with suppress(metadata.PackageNotFoundError):
+        return metadata.version("triton")
+    with suppress(Exception):  # the import may fail, too: the other figures are measured nevertheless
+        return str(importlib.import_module("triton").__version__)
+    return None
 
 
 def show_driver() -> None:
