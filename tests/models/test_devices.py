@@ -91,8 +91,9 @@ def test_a_usable_gpu_and_a_machine_without_one_need_no_warning(
     assert caplog.messages == []
 
 
-@pytest.mark.skipif(devices.count_gpus() > 0, reason="this machine has a GPU")
 def test_the_process_that_asks_torch_answers(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """No GPU is visible to it, also on a machine that has one."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setattr(devices, "count_gpus", lambda: 1)
     assert settle_device("auto") == "cpu"
     (message,) = caplog.messages
