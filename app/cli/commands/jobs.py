@@ -51,10 +51,6 @@ def jobs(
     if as_json:
         print_json(page.model_dump(mode="json"))
         return
-    given = {"kind": kind, "status": status, "search": search, "tag": tag, "sort": sort}
-    filters = "".join(
-        f" --{name} {shlex.quote(value)}" for name, value in given.items() if value and value != DEFAULTS.get(name)
-    )
     if not page.jobs:
         is_filtered = archived or before or status or search or tag
         found_none = "no matching runs" if is_filtered else "no runs: start one with `acgan start`"
@@ -66,5 +62,9 @@ def jobs(
 
     print_table(jobs_table(page.jobs) if kind == "training" else other_jobs_table(page.jobs))
     if page.next:
+        given = {"kind": kind, "status": status, "search": search, "tag": tag, "sort": sort}
+        filters = "".join(
+            f" --{name} {shlex.quote(value)}" for name, value in given.items() if value and value != DEFAULTS.get(name)
+        )
         filters += " --archived" if archived else ""
         print_sentence(f"there are more: acgan jobs{filters} --before {page.jobs[-1].id}")
