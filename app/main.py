@@ -47,6 +47,7 @@ from app.middleware.route_cache import RouteCacheMiddleware
 from app.middleware.telemetry import telemetry_config
 from app.security.api_keys import Keyring
 from app.security.rate_limit import LocalRate, SharedRate
+from app.server.device_health import DeviceHealth
 from app.settings import AppSettings
 from models.registry.store import CheckpointStore
 from models.torch_device import find_device
@@ -115,7 +116,7 @@ def create_app(settings: AppSettings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         store = settings.open_store()
         supervisor = Supervisor()
-        inference = InferenceService(store, device, settings, supervisor)
+        inference = InferenceService(store, device, settings, supervisor, app.state.device_health.note)
         services = make_services(settings, store, inference, supervisor, keyring)
         app.state.services = services
         with suppress(OSError), anyio.move_on_after(CLEANUP_SECONDS):  # a store may hang
@@ -142,7 +143,8 @@ def create_app(settings: AppSettings) -> FastAPI:
     app.state.bounds = settings.bounds
     app.state.redis_folder = settings.home / "redis"  # of the server that `acgan up` starts
     app.state.hidden = settings.places  # in responses that need no key
-    app.state.draining = False  # set by app/server/server.py after SIGTERM
+    app.state.device_health = DeviceHealth(device)
+    app.state.draining = False  # set by app/server/server.py
     add_error_handlers(app)
     add_middleware(app, settings, keyring)
     for group in GROUPS:

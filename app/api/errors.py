@@ -20,13 +20,14 @@ from app.problems.validation_messages import but_is, reason, shown
 from app.schemas.checkpoints import ORDER_TAGS
 from app.schemas.compositions import NUMBER
 from app.schemas.datasets import FILE_NAME
+from app.server.device_health import DEVICE_ERRORS
 from models.bounded_reading import FileInvalid
 from models.errors import AcganError
 from worker.jobs.errors import StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
-EXPECTED = (AcganError, OSError)
+EXPECTED = (AcganError, OSError, *DEVICE_ERRORS)
 HTTP = {  # statuses of exceptions of Starlette and FastAPI: the code of the problem and its message
     400: ("unreadable-body", "the body cannot be read"),
     404: ("path-not-found", "there is nothing at this path"),
@@ -55,6 +56,11 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 async def answer_known(request: Request, error: Exception) -> JSONResponse:
+    health = request.app.state.device_health
+    health.note(error)
+    if isinstance(error, DEVICE_ERRORS):
+        logger.error("%s %s: %s", request.method, request.url.path, error)
+        error = health.explain()
     if isinstance(error, StoreUnavailable):
         logger.warning("%s %s: Redis: %s", request.method, request.url.path, error)
         return answer("redis-unavailable", explain_error(error, request.app.state.redis_folder))
@@ -111,8 +117,9 @@ def without_slash(request: Request) -> str | None:
     return quote(request.scope.get("root_path", "") + path) + query
 
 
-async def answer_unexpected(request: Request, _error: Exception) -> JSONResponse:
+async def answer_unexpected(request: Request, error: Exception) -> JSONResponse:
     """Return 500 with the request id; uvicorn logs the traceback."""
+    request.app.state.device_health.note(error)
     name = request.scope.get("request_id", "unknown")  # set here, because this response bypasses our middleware
     detail = f"An internal error occurred. The log has the details under request {name}. Please report it."
     headers = {"X-Request-ID": name, "Connection": "close"}  # uvicorn closes the connection

@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 File = TypeVar("File")
 
 FAIR = 1.25  # wall time divided by CPU time of a batch; above it, other programs need the processor
+FAILED_SECONDS = 10.0  # that idle work pauses after an error, which would otherwise be repeated without end
 END_SECONDS = 5.0  # for a thread to finish its batch at the end
 LOOK_SECONDS = 1.0  # between two searches for idle work
 PATIENCE = 10  # after a batch above FAIR, idle work pauses for this multiple of its wall time
@@ -87,6 +88,11 @@ class BufferTarget(NamedTuple):
 
 
 Answer = tuple[asyncio.Future[Any], Any]  # with its result or exception
+NoteError = Callable[[Exception], None]
+
+
+def ignore(_error: Exception) -> None:
+    pass
 
 
 class Batcher:
@@ -101,10 +107,13 @@ class Batcher:
         patience_seconds: float,
         find_target: Callable[[], BufferTarget | None],
         supervisor: Supervisor | None = None,
+        note_error: NoteError = ignore,
     ) -> None:
+        """`note_error` is called with each error of drawing, in the thread that draws."""
         self.threads = threads
         self.patience_seconds = patience_seconds
         self.find_target = find_target
+        self.note_error = note_error
         self.pending = 0  # digits that wait
         self.seconds_each = 0.0  # moving average of a thread's time per digit; 0 before the first
         self._loop = asyncio.get_running_loop()
@@ -114,7 +123,8 @@ class Batcher:
         self._changed = threading.Condition()
         self._short: set[BufferTarget] = set()
         self._idling = 0  # threads that fill the stock
-        self._idle_from = 0.0
+        self._idle_from = 0.0  # monotonic times
+        self._failed_until = 0.0
         self._ordered_at = -math.inf
         self._closed = False
         start = (supervisor or Supervisor()).start_thread
@@ -202,7 +212,11 @@ class Batcher:
     def _find_idle_work(self) -> Callable[[], None] | None:
         """Fill the stock: with all threads if requests recently exceeded it; else with one, if the CPU is free."""
         target, now = self.find_target(), time.monotonic()
-        if target is None or (now - self._ordered_at > LOOK_SECONDS and (self._idling or now < self._idle_from)):
+        if (
+            target is None
+            or now < self._failed_until
+            or (now - self._ordered_at > LOOK_SECONDS and (self._idling or now < self._idle_from))
+        ):
             return None
         plan = target.stock.plan_ahead()
         self._idling += bool(plan)
@@ -231,6 +245,7 @@ class Batcher:
         try:
             digits = self._draw_parts(generator, [(part.wanted.series, part.start, part.stop) for part in slices])
         except Exception as error:  # delivered to the waiting requests
+            self.note_error(error)
             self._hand_over([(part.wanted.answer, error) for part in slices])
             return
         place, complete = 0, []
@@ -250,6 +265,8 @@ class Batcher:
             met = target.stock.put(plan, digits)
         except Exception as error:  # delivered to the waiting requests
             logger.exception("drawing for the stock failed")
+            self.note_error(error)
+            self._failed_until = time.monotonic() + FAILED_SECONDS
             waited = target.stock.give_up(plan)
             self._meet([(ordered, error) for ordered in waited])
         else:

@@ -10,7 +10,7 @@ import torch
 from cachetools import LRUCache
 
 from app import metrics
-from app.inference.batcher import Batcher, BufferTarget, Busy, File
+from app.inference.batcher import Batcher, BufferTarget, Busy, File, NoteError, ignore
 from app.inference.bounded_executor import BoundedExecutor
 from app.inference.checkpoint_files import (
     CheckpointFileNotFound,
@@ -65,8 +65,14 @@ class InferenceService:
     """Belongs to one event loop."""
 
     def __init__(
-        self, store: CheckpointStore, device: torch.device, settings: AppSettings, supervisor: Supervisor
+        self,
+        store: CheckpointStore,
+        device: torch.device,
+        settings: AppSettings,
+        supervisor: Supervisor,
+        note_error: NoteError = ignore,
     ) -> None:
+        """`note_error` is called with each error of drawing, in the thread that draws."""
         threads = settings.drawing_threads or (1 if device.type == "cuda" else processors())
         first = bundled.checkpoint() if settings.pretrained else None
         known = KnownStore(store, settings.home / "stores", settings.store_name)
@@ -75,7 +81,7 @@ class InferenceService:
         self.datasets = DatasetModels(self.models)
         self.files = CheckpointFiles(self.models)
         self._drawn = LRUCache[str, bytes](settings.file_cache, len)  # by ETag
-        self._batcher = Batcher(threads, settings.drawing_wait_seconds, self._target, supervisor)
+        self._batcher = Batcher(threads, settings.drawing_wait_seconds, self._target, supervisor, note_error)
         self._styles = StyleBanks(self._batcher, cached + 1)  # of the served generator and those in memory
         self._films = BoundedExecutor(FILMS_WAITING)
         self._encodings = BoundedExecutor(ENCODINGS_WAITING * threads, "large sheets", threads)

@@ -5,7 +5,7 @@ from pydantic import BaseModel, Field
 
 class Readiness(BaseModel):
     ready: bool = Field(description="Whether this process can serve digits or accept jobs.")
-    draining: bool = Field(False, description="Whether the process received SIGTERM and will stop soon.")
+    draining: bool = Field(False, description="Whether the process will stop soon, as after SIGTERM.")
     redis: str = Field(description="`up`, or `down` with the reason.")
     serving: str | None = Field(description="Id of the checkpoint being served.")
     trouble: str | None = Field(None, description="Why a newer checkpoint is not being served.")

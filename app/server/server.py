@@ -15,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.api.dependencies import Services
+from app.server.device_health import DeviceHealth
 from app.server.protocol import BoundedProtocol, WaitQueue
 
 try:
@@ -82,9 +83,16 @@ class Server(uvicorn.Server):
             self.line.bounds = bounds._replace(connections=room)
             self.config.backlog = max(1, room // 2)  # asyncio accepts this number at once
 
+    @property
+    def device_is_broken(self) -> bool:
+        """Whether this process can no longer use its device. The server then ends as after SIGTERM."""
+        health: DeviceHealth = self.app.state.device_health
+        return health.is_broken
+
     async def on_tick(self, counter: int) -> bool:
         if counter % TICKS_A_LOOK == 0:
             self.line.look(self.server_state.connections)
+        self.should_exit = self.should_exit or self.device_is_broken
         if not await super().on_tick(counter):
             return False
         if self.asked_at is None:

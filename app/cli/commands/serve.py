@@ -15,6 +15,7 @@ def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
     from app.main import create_app
     from app.server.server import Server
     from app.server.supervisor import check_port, is_loopback
+    from worker.lifecycle.lease import EXIT_CODE
     from worker.observability import log_config
     from worker.observability.addresses import host_port, http_address
 
@@ -33,5 +34,8 @@ def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
             "authentication is disabled: anyone with access to %s can start runs; see `acgan key --help`",
             host_port(settings.host, settings.port),
         )
+    server = Server(app, settings.drain_seconds, host=settings.host, port=settings.port)
     with suppress(KeyboardInterrupt):
-        Server(app, settings.drain_seconds, host=settings.host, port=settings.port).run()
+        server.run()
+    if server.device_is_broken:
+        raise SystemExit(EXIT_CODE)

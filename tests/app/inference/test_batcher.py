@@ -1,6 +1,8 @@
 """Drawing by several threads at once: every caller gets its own digits or error, and the wait is limited."""
 
 import asyncio
+import contextlib
+import math
 import random
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -117,6 +119,30 @@ def test_the_buffer_is_filled_while_no_request_waits(generator: FoldedGenerator)
         taken = stock.take(label, FEW)
         assert taken is not None
         assert np.array_equal(taken.digits, draw_series(generator, taken.series))
+
+
+def test_filling_the_buffer_pauses_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn, noted = list[int](), list[Exception]()
+
+    class Broken(FoldedGenerator):
+        def __call__(self, noise: Tensor, labels: Tensor) -> Tensor:
+            drawn.append(len(noise))
+            raise RuntimeError("no digits of these")
+
+    target = BufferTarget(Broken(Generator(10), torch.device("cpu")), SampleBuffer(limit=1024))
+    monkeypatch.setattr("app.inference.batcher.FAILED_SECONDS", math.inf)
+
+    async def use() -> None:
+        batcher = Batcher(1, 60, lambda: target, note_error=noted.append)
+        with contextlib.closing(batcher):
+            while not noted:
+                await asyncio.sleep(0.01)
+            for _ in range(20):
+                batcher.look()
+                await asyncio.sleep(0.01)
+
+    asyncio.run(use())
+    assert (len(drawn), len(noted)) == (1, 1)
 
 
 def test_a_request_that_finds_the_buffer_empty_still_gets_its_digits(generator: FoldedGenerator) -> None:
