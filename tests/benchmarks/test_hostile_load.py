@@ -4,8 +4,8 @@ import asyncio
 from collections import Counter
 from pathlib import Path
 
-from app.server.embedded_redis import free_port
 from benchmarks.hostile_load import REQUESTS, LoadFigures, attack, service, table
+from tests.support.ports import free_port
 
 
 def test_no_malformed_request_causes_a_server_error_and_livez_is_answered(tmp_path: Path, redis_url: str) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from app.server.embedded_redis import free_port
 from app.server.supervisor import listens
 from models.config import DatasetName
 from tests.browser.conftest import SLOW, visiting
 from tests.e2e.test_service import DATA
+from tests.support.ports import free_port
 from tests.support.running_service import Service, running
 
 pytestmark = [

@@ -89,6 +89,7 @@ def test_a_running_job_shows_losses_and_digits_before_its_first_epoch_ends(brows
         page.goto(f"/#/runs/{job}")
         picture = page.get_by_role("img", name=re.compile("^The digits 0 to 9. After [0-9,]+ iterations of epoch 1"))
         expect(picture).to_be_visible(timeout=SLOW)
+        page.wait_for_function("() => document.querySelector('.sample img').naturalWidth > 0", timeout=SLOW)
         assert picture.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [280, 28]
         losses = page.get_by_role("img", name=re.compile("^Live losses, at iteration"))
         expect(losses).to_have_accessible_name(re.compile(r"generator \d.*, discriminator \d"), timeout=SLOW)

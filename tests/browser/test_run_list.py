@@ -94,6 +94,7 @@ def test_a_row_says_what_runs_and_what_starts_when(browser: Browser, address: st
         expect(first).to_contain_text("run 000")  # the oldest, but it runs
         expect(first).to_contain_text("Starting.")
         expect(first.locator("img")).to_be_visible()
+        page.wait_for_function("() => document.querySelector('.job img').naturalWidth > 0")
         assert first.locator("img").evaluate("(image) => [image.naturalWidth, image.naturalHeight]") == [140, 56]
         expect(row(page, "run 298")).to_contain_text("number 199 in the queue")
         height = row(page, "run 298").bounding_box()

@@ -29,13 +29,13 @@ from acgan_client import (
 from acgan_client.problems import PROBLEMS
 from app.schemas.jobs import TrainingOrder
 from app.security.api_keys import make_key
-from app.server.embedded_redis import free_port
 from app.settings import AppSettings
 from models.registry.store import CheckpointStore
 from tests.app.api.test_event_stream import NOBODY, claim, progress
 from tests.app.conftest import fresh_weights
 from tests.conftest import RunningRedis
 from tests.models.registry.test_store import NEW, OLD
+from tests.support.ports import free_port
 from tests.support.serving import serving
 from tests.worker.jobs.test_client import epoch_record
 from worker.jobs import model

@@ -77,13 +77,16 @@ def test_wait_for_a_data_set_returns_the_data_set(service: Client) -> None:
     assert (type(cancelled), cancelled.status) == (Dataset, JobStatus.CANCELLED)
 
 
+LIMIT = 3.0  # seconds: a slow machine has read the status of the job by then
+
+
 def test_wait_ends_after_its_time_limit(service: Client, address: str) -> None:
     async def wait(job_id: str) -> None:
         async with AsyncClient(address) as client:
-            await client.wait(job_id, timeout_seconds=0.3)
+            await client.wait(job_id, timeout_seconds=LIMIT)
 
     waiting = service.train()  # no worker runs it: without the limit, the wait does not end
-    for way in (lambda: service.wait(waiting, timeout_seconds=0.3), lambda: asyncio.run(wait(waiting.id))):
+    for way in (lambda: service.wait(waiting, timeout_seconds=LIMIT), lambda: asyncio.run(wait(waiting.id))):
         with pytest.raises(WaitTimeout, match="its status is queued") as late:
             way()
         assert isinstance(late.value, TimeoutError)

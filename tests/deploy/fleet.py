@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import httpx2
 import redis
 
-from app.server.embedded_redis import free_port
 from tests.deploy.manifests import ROOT
+from tests.support.ports import free_port
 
 Answer = TypeVar("Answer")
 

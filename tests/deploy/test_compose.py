@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from app.server.embedded_redis import free_port
 from app.server.server import GRACE_SECONDS
 from app.settings import AppSettings
 from tests.deploy.manifests import ROOT
+from tests.support.ports import free_port
 
 SETTINGS = {f"ACGAN_{name.upper()}" for name in AppSettings.model_fields}
 AWS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_ENDPOINT_URL"}

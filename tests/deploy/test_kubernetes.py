@@ -12,7 +12,7 @@ import redis
 from kubernetes_validate.utils import SchemaNotFoundError
 
 from app.main import create_app
-from app.server.embedded_redis import find_server, free_port
+from app.server.embedded_redis import find_server
 from app.server.server import GRACE_SECONDS
 from app.settings import AppSettings
 from tests.deploy.manifests import (
@@ -34,6 +34,7 @@ from tests.deploy.manifests import (
     settings_env,
     variables,
 )
+from tests.support.ports import free_port
 
 VERSIONS = ("1.30", "1.37")  # the oldest version that is supported, and the newest whose schemas we have
 OTHERS = {

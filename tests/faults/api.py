@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import httpx2
 
-from app.server.embedded_redis import free_port
 from tests.faults.world import World
+from tests.support.ports import free_port
 
 
 class Api:

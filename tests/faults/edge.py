@@ -14,8 +14,8 @@ from pathlib import Path
 
 import httpx2
 
-from app.server.embedded_redis import free_port
 from tests.faults.api import Api
+from tests.support.ports import free_port
 from tests.support.raw_http import HOST, POST
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "haproxy" / "haproxy.cfg"

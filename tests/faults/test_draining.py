@@ -35,8 +35,11 @@ def test_an_api_that_shuts_down_is_not_ready_and_still_serves(api: Api) -> None:
         assert client.get("/readyz").json()["draining"] is False
         asked = time.monotonic()
         api.process.send_signal(signal.SIGTERM)
-        time.sleep(1.5)  # it may take this long until responses announce the end of the connection
-        while time.monotonic() < asked + SECONDS - 2:
+        while client.get("/readyz").headers.get("connection") != "close":
+            assert time.monotonic() < asked + SECONDS - 2, "the responses do not announce the end of the connection"
+        rounds = 0
+        while not rounds or time.monotonic() < asked + SECONDS - 2:
+            rounds += 1
             ready = client.get("/readyz")
             assert (ready.status_code, ready.json()["draining"]) == (503, True)
             assert int(ready.headers["Retry-After"]) > 0

@@ -98,11 +98,12 @@ def check(world: World, job_id: str, alone: Files, claims: int = 1) -> None:
         assert_legal(client)
 
 
+@pytest.mark.faults  # it measures time, so no other tests may run beside it
 def test_a_job_waits_for_one_shard_at_most(world: World, alone: Files) -> None:
     job_id, _owner, helper = both_draw(world)
-    drawn = helped(world)
     run = world.accept(epochs=1)
     notify_workers(make_celery(WorkerSettings(redis_url=world.redis.url)))  # as the API does
+    drawn = helped(world)
     trainer = world.until_running(run, 30)
     assert parent(trainer) == helper.pid
     assert helped(world) - drawn <= 1, world.story()

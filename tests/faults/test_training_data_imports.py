@@ -53,12 +53,18 @@ def importer(world: World, job_id: str) -> int | None:
     holder = world.trainer(job_id)
     if holder is None:
         return None
-    children = [
-        int(child)
-        for task in Path(f"/proc/{holder}/task").iterdir()
-        for child in (task / "children").read_text().split()
-    ]
+    try:
+        children = [int(child) for task in Path(f"/proc/{holder}/task").iterdir() for child in children_of(task)]
+    except OSError:  # the process has ended
+        return None
     return next((child for child in children if b"worker.importing.program" in cmdline(child)), None)
+
+
+def children_of(task: Path) -> list[str]:
+    try:
+        return (task / "children").read_text().split()
+    except OSError:  # the thread has ended
+        return []
 
 
 def cmdline(pid: int) -> bytes:
@@ -207,8 +213,7 @@ def test_a_full_disk_delays_an_import_and_nothing_is_half_stored(tmp_path: Path,
             world.start_worker()
             world.until("it reads", lambda: progress(world, job_id))
             fill(disk)
-            trouble = world.until("the record has a trouble", lambda: world.job(job_id).trouble)
-            assert "disk is full" in trouble
+            world.until("the record has the trouble", lambda: "disk is full" in (world.job(job_id).trouble or ""))
             assert world.job(job_id).status == JobStatus.RUNNING
             assert world.store.training_data.references() == []
             (disk / "filler").unlink()
@@ -280,7 +285,7 @@ def test_two_hosts_train_on_data_that_one_of_them_was_given(tmp_path: Path, endp
                 world.within = made.within("two")
                 other = world.start_worker(second)
                 world.until("both are ready", lambda: world.log.read_text().count(" ready.") == 2)
-                whole = {"dataset": "letters@1", "epochs": 2, "train_examples": None, "test_examples": None}
+                whole = {"dataset": "letters@1", "epochs": 4, "train_examples": None, "test_examples": None}
                 runs = [world.accept(**whole, seed=seed) for seed in range(6)]
                 ended = [world.until_ended(run) for run in runs]
                 assert [run.status for run in ended] == [JobStatus.SUCCEEDED] * len(runs), world.story()

@@ -11,7 +11,6 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from app.server.embedded_redis import free_port
 from models.config import TrainingConfig
 from tests.integrations.test_tracking import (
     EPOCHS,
@@ -23,6 +22,7 @@ from tests.integrations.test_tracking import (
     settings_of,
     train,
 )
+from tests.support.ports import free_port
 
 __all__ = ["config", "patience"]
 START_SECONDS = 120.0

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 import httpx2
 
-from app.server.embedded_redis import free_port
 from tests.support.failures import describe_job, explained, last_lines
+from tests.support.ports import free_port
 
 Answer = TypeVar("Answer")
 

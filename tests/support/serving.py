@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import httpx2
 
 from app.main import create_app
-from app.server.embedded_redis import free_port
 from app.server.server import Server
 from app.settings import AppSettings
+from tests.support.ports import free_port
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from pydantic import SecretStr
 from app.api.uploads import receiving
 from app.api.uploads.receiving import Uploads
 from app.security.api_keys import Role, make_key
-from app.server.embedded_redis import free_port
 from app.settings import AppSettings
 from models.file_locks import try_lock
 from models.registry.retention import Usage
@@ -24,6 +23,7 @@ from tests.app.conftest import fresh_weights, publish_two
 from tests.conftest import RunningRedis, set_environment
 from tests.support.disks import mounted_disk
 from tests.support.forks import FORKS, _command
+from tests.support.ports import free_port
 from tests.support.raw_http import HOST, Received, connected, receive, send_raw
 from tests.support.serving import serving, until
 

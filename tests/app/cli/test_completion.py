@@ -10,24 +10,30 @@ from pathlib import Path
 
 import pytest
 
-from app.server.embedded_redis import free_port
 from app.settings import AppSettings
 from models.data.catalog import DATASETS
 from models.registry.store import CheckpointStore
 from tests.models.registry.test_store import NEW, OLD
 from tests.support.hostile_server import JOB_ID, as_json, hostile, job
+from tests.support.ports import free_port
 from tests.support.serving import serving
 from tests.support.training_sets import bring
 
 BASH = shutil.which("bash") or ""
 pytestmark = pytest.mark.skipif(not BASH, reason="this system has no bash")
 BIN = Path(sys.executable).parent
+PATIENCE = """
+import os
+if "PATIENCE_SECONDS" in os.environ:
+    from app.cli import completion
+    completion.SECONDS = float(os.environ["PATIENCE_SECONDS"])
+"""  # of a service that answers; a slow machine may take longer than users would wait
 ASK = 'COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _acgan_completion acgan; printf "%s\\n" "${COMPREPLY[@]}"'
 
 
 def bash(script: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     variables = {**os.environ, "HOME": str(home), "PATH": f"{BIN}:{os.environ['PATH']}", **environment}
-    variables["PYTHONPATH"] = os.pathsep.join(sys.path)  # of this checkout
+    variables["PYTHONPATH"] = os.pathsep.join([str(home), *sys.path])  # PATIENCE, and this checkout
     return subprocess.run(
         [BASH, "--norc", "-c", script], capture_output=True, text=True, env=variables, cwd=home, check=False
     )
@@ -37,6 +43,7 @@ def bash(script: str, home: Path, **environment: str) -> subprocess.CompletedPro
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home folder in which `acgan --install-completion` has run."""
     home = tmp_path_factory.mktemp("user")
+    (home / "sitecustomize.py").write_text(PATIENCE)
     done = bash("acgan --install-completion; exit $?", home)  # two commands: bash stays its parent
     assert done.returncode == 0, done.stderr
     assert "completion" in (home / ".bashrc").read_text()
@@ -71,11 +78,11 @@ def service() -> Iterator[str]:
 
 
 def test_job_ids_and_names_come_from_the_service(home: Path, service: str) -> None:
-    offered = complete(home, "follow", "", ACGAN_URL=service)
+    offered = complete(home, "follow", "", ACGAN_URL=service, PATIENCE_SECONDS="60")
     assert offered == [f"20260131-12000{n}-00001c" for n in range(4)] + ["mine", "latest"]
-    assert complete(home, "cancel", "m", ACGAN_URL=service) == ["mine"]
+    assert complete(home, "cancel", "m", ACGAN_URL=service, PATIENCE_SECONDS="60") == ["mine"]
     assert complete(home, "history", "--url", service, "20260131-120003") == ["20260131-120003-00001c"]
-    assert complete(home, "delete", "job", "la", ACGAN_URL=service) == ["latest"]
+    assert complete(home, "delete", "job", "la", ACGAN_URL=service, PATIENCE_SECONDS="60") == ["latest"]
     assert not (home / "pwned").exists()
 
 
@@ -84,9 +91,11 @@ def test_checkpoints_come_from_the_service_or_the_home_folder(
 ) -> None:
     with serving(settings) as address:
         ids = [f"{NEW}-e001", f"{OLD}-e001"]
-        assert complete(home, "serving", "", ACGAN_URL=address) == ["newest", "best", *ids]
-        assert complete(home, "numbers", "7", "--checkpoint", "l", ACGAN_URL=address) == ["latest"]
-        assert complete(home, "download", "2026", ACGAN_URL=address) == ids
+        assert complete(home, "serving", "", ACGAN_URL=address, PATIENCE_SECONDS="60") == ["newest", "best", *ids]
+        assert complete(home, "numbers", "7", "--checkpoint", "l", ACGAN_URL=address, PATIENCE_SECONDS="60") == [
+            "latest"
+        ]
+        assert complete(home, "download", "2026", ACGAN_URL=address, PATIENCE_SECONDS="60") == ids
     (home / "weights.safetensors").touch()
     assert complete(home, "digits", "7", "--checkpoint", "2026", ACGAN_HOME=str(settings.home)) == ids
     bring(store.training_data, "bars")

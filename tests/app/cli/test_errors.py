@@ -11,10 +11,10 @@ from pydantic import ByteSize
 
 from app.cli.application import GROUPS, PANELS
 from app.cli.errors import error_sentence, read_settings
-from app.server.embedded_redis import free_port
 from app.settings import AppSettings
 from models.bounded_reading import FileMissing
 from tests.app.cli.test_cli import acgan
+from tests.support.ports import free_port
 
 COMMANDS = [name for commands in PANELS.values() for name in commands]
 COMMANDS += [f"{group} {name}" for group, (_, members) in GROUPS.items() for name in members]

@@ -15,7 +15,6 @@ from pydantic import SecretStr
 from acgan_client import Client
 from acgan_client.problems import PROBLEMS, TrainingDataNotFound
 from app.security.api_keys import make_key
-from app.server.embedded_redis import free_port
 from app.settings import AppSettings
 from models.registry.store import CheckpointStore
 from tests.app.api.test_event_stream import NOBODY, claim, progress
@@ -23,6 +22,7 @@ from tests.app.cli.test_cli import acgan
 from tests.app.conftest import fresh_weights, publish_own
 from tests.client.test_client import work
 from tests.models.registry.test_store import NEW, OLD
+from tests.support.ports import free_port
 from tests.support.serving import serving
 from tests.support.training_sets import bring
 from tests.worker.jobs.test_client import epoch_record

@@ -123,7 +123,8 @@ def test_a_bank_waits_while_the_service_is_too_busy(monkeypatch: pytest.MonkeyPa
     assert len(with_banks(lambda banks, _batcher: banks.get(model)).classes) == 10
 
 
-def test_the_end_of_the_service_ends_the_wait_for_a_bank() -> None:
+def test_the_end_of_the_service_ends_the_wait_for_a_bank(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.inference.style_banks.parts", partial(parts, 100_000))  # never ends
     model = a_model()
 
     async def use(banks: StyleBanks, batcher: Batcher) -> int:

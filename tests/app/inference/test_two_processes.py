@@ -10,11 +10,11 @@ from contextlib import contextmanager, suppress
 import httpx2
 
 from app.main import create_app
-from app.server.embedded_redis import free_port
 from app.settings import AppSettings
 from models.registry.store import CheckpointStore
 from tests.app.api.test_uses import run, serve
 from tests.support.api_clients import local_client
+from tests.support.ports import free_port
 from tests.support.serving import until
 from worker.jobs.consumer import JobConsumer
 

@@ -19,9 +19,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.security.api_keys import Role, make_key
-from app.server.embedded_redis import free_port
 from app.server.log_rotation import rotate
 from tests.conftest import RunningRedis
+from tests.support.ports import free_port
 from tests.support.serving import until
 
 CANARY = "canary-5e1f"

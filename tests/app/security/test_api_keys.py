@@ -18,12 +18,12 @@ from starlette.testclient import TestClient
 
 from app.main import create_app
 from app.security.api_keys import Keyring, Role, make_key
-from app.server.embedded_redis import free_port
 from app.server.supervisor import listens
 from app.settings import AppSettings
 from models.registry.store import CheckpointStore
 from tests.app.cli.test_cli import acgan, settings_errors
 from tests.support.api_clients import local_client
+from tests.support.ports import free_port
 from tests.support.raw_http import send_raw
 from tests.support.serving import until
 

@@ -13,9 +13,10 @@ import pytest
 import redis
 from packaging.requirements import Requirement
 
-from app.server.embedded_redis import find_server, free_port
+from app.server.embedded_redis import find_server
 from tests.app.cli.test_cli import acgan
 from tests.app.middleware.test_request_log import Process, running
+from tests.support.ports import free_port
 from tests.support.serving import until
 
 ROOT = Path(__file__).parents[3]

@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from app.main import create_app
-from app.server.embedded_redis import free_port
 from app.server.server import Server
 from app.server.supervisor import listens
 from app.settings import AppSettings
 from models.registry.store import CheckpointStore
+from tests.support.ports import free_port
 from tests.support.serving import until
 from worker.lifecycle.lease import EXIT_CODE
 

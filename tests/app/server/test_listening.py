@@ -9,10 +9,11 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from app.server.embedded_redis import free_port, prepare
+from app.server.embedded_redis import prepare
 from app.server.supervisor import listens
 from models.atomic_files import make_private
 from tests.app.middleware.test_request_log import Process, running
+from tests.support.ports import free_port
 from tests.support.serving import until
 from worker.observability.addresses import host_port, http_address
 from worker.settings import WorkerSettings

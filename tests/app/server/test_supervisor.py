@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from app.cli.commands.up import stopped
-from app.server.embedded_redis import free_port
 from app.server.stop_signals import StopSignals
 from app.server.supervisor import CannotStart, Part, hold, listens, stop, watch
+from tests.support.ports import free_port
 from tests.worker.conftest import until
 from worker.lifecycle.signal_flag import SignalFlag
 from worker.observability.addresses import http_address

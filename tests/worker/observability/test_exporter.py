@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.server.embedded_redis import free_port
 from models.config import TrainingConfig
 from tests.conftest import RunningRedis
 from tests.support.failures import HasJobs, explained
+from tests.support.ports import free_port
 from worker.jobs.client import Order
 from worker.jobs.model import ENDED, Job, JobStatus
 
@@ -165,8 +165,13 @@ def test_killing_a_training_process_loses_neither_counts_nor_the_port(worker: Wo
     trainer = int(str(worker.job(job_id).worker).rpartition(":")[2])
     counted = worker.figures()["acgan_worker_iterations_total"]
     os.kill(trainer, signal.SIGKILL)
-    worker.until("the lost worker is counted", lambda: worker.figures()["acgan_worker_processes_lost_total"] == 1)
-    after = worker.figures()
+    after = dict[str, float]()
+
+    def is_counted() -> bool:
+        after.update(worker.figures())
+        return after["acgan_worker_processes_lost_total"] == 1
+
+    worker.until("the lost worker is counted", is_counted)
     assert after["acgan_worker_iterations_total"] >= counted > before["acgan_worker_iterations_total"]
     assert after["acgan_worker_images_per_second"] == 0
     worker.until("another takes over", lambda: worker.figures()["acgan_worker_jobs_taken_total"] == 3)

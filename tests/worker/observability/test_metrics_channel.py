@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client import generate_latest
 
-from app.server.embedded_redis import free_port
+from tests.support.ports import free_port
 from worker.observability import exporter, metrics
 from worker.observability.background_loops import Supervisor
 from worker.observability.metrics_channel import Line, Sender

@@ -111,8 +111,8 @@ def is_open(connection: socket.socket) -> bool:
 def test_a_client_that_reads_nothing_of_a_response_is_cut_off(short_timeouts: str) -> None:
     sheet = b"GET /digits/7?n=1000&seed=1 HTTP/1.1\r\n" + HOST + b"\r\n"
     with connected(short_timeouts, small=True) as connection:
-        connection.sendall(100 * sheet)
         assert is_open(connection)
+        connection.sendall(100 * sheet)
         until("the server closes the connection", lambda: not is_open(connection))
         reply = receive(connection)
         assert reply.closed
