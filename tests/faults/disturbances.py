@@ -12,6 +12,7 @@ from models.registry.store import FENCE, POINTER, CheckpointId
 from tests.faults.processes import is_alive, parent
 from tests.faults.set_clock import RedisWithClock
 from tests.faults.world import World
+from tests.support.stores import put_back
 from worker.jobs.keys import EVENTS, JOBS, LEASES, PULSES, QUEUE, WORKERS, index_key, job_key
 from worker.jobs.model import JobKind, JobStatus
 
@@ -161,9 +162,7 @@ class Disturbances:
         root = self.world.store.root
         away = root.rename(root.with_name("away"))
         self.world.pause(self.random.uniform(0.5, 4.0))
-        if root.exists():
-            root.rename(root.with_name(f"aside-{time.monotonic_ns()}"))
-        away.rename(root)
+        put_back(root, away)
 
     def remove_pointer(self, _job_id: str) -> None:
         (self.world.store.root / POINTER).unlink(missing_ok=True)

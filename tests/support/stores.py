@@ -1,6 +1,10 @@
 """Helpers for tests of a store: claims and publications of tiny checkpoints."""
 
+import errno
 import json
+import time
+from contextlib import suppress
+from pathlib import Path
 
 from models.config import TrainingConfig
 from models.registry.job_entry import fingerprint
@@ -21,6 +25,21 @@ def run(store: CheckpointStore, job: str, fence: int, *epochs: int) -> None:
     store.take(job, fence, fingerprint(TrainingConfig()))
     for epoch in epochs:
         publish(store, job, epoch, fence)
+
+
+def put_back(root: Path, away: Path) -> None:
+    """Rename a store that was away to its place `root`. What a worker creates there meanwhile is moved aside."""
+    for _ in range(100):
+        with suppress(FileNotFoundError):
+            root.rename(root.with_name(f"{root.name}-aside-{time.monotonic_ns()}"))
+        try:
+            away.rename(root)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        else:
+            return
+    raise TimeoutError(f"{root} is created again after each removal")
 
 
 def whole(store: CheckpointStore, checkpoint: CheckpointId) -> bool:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from models.atomic_files import DELETED, copy_durably, names_in, remove_tree, sync_folder, write_durably
+from models.atomic_files import DELETED, copy_durably, create_in, names_in, remove_tree, sync_folder, write_durably
 from models.bounded_reading import FileTooLarge
 from models.file_locks import try_lock
 from models.registry.storage.base import MANIFEST, Fence, Folder, Result, StoredFile, StoreReplaced
@@ -243,8 +243,7 @@ class FilesystemStorage:
 
     def _open_lock(self) -> int:
         self._check_root()
-        self.root.mkdir(parents=True, exist_ok=True)
-        return os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        return create_in(self.root, lambda: os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT, 0o644))
 
     def fence(self, job: str) -> Fence:
         try:

@@ -1,6 +1,5 @@
 """While a run waits for the store, the job's record names the file and the error."""
 
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from models.config import TrainingConfig
 from models.registry.store import FENCE, POINTER, CheckpointStore
 from models.training.trainer import Trainer
 from tests.faults.invariants import violations
+from tests.support.stores import put_back
 from tests.worker.conftest import cancel_during_run, keep_leases, until
 from worker.jobs.client import Order
 from worker.jobs.consumer import JobConsumer
@@ -97,8 +97,7 @@ def test_a_store_that_is_renamed_away_loses_no_epoch(
         store.root.mkdir()
         third_epoch.set()
         until_trouble(settings, job_id, "the store was emptied, replaced, or is not mounted")
-        shutil.rmtree(store.root)
-        away.rename(store.root)
+        put_back(store.root, away)
     job = record(settings, job_id)
     assert (job.status, job.trouble) == (JobStatus.SUCCEEDED, None)
     assert violations(store, [job]) == []
@@ -130,8 +129,7 @@ def test_an_empty_store_is_not_initialised_for_a_record_with_checkpoints(
     worker = threading.Thread(target=run_next_job, args=(settings,))
     worker.start()
     until_trouble(settings, job_id, "whose record names checkpoints")
-    shutil.rmtree(settings.store_dir)
-    away.rename(settings.store_dir)
+    put_back(settings.store_dir, away)
     worker.join(120)
     job = record(settings, job_id)
     assert (job.status, job.trouble) == (JobStatus.SUCCEEDED, None)

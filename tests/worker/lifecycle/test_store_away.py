@@ -4,7 +4,6 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 import redis
@@ -18,6 +17,7 @@ from models.registry.storage.base import Unreachable
 from models.registry.storage.reading import HIGHEST_TOKEN
 from models.registry.store import CheckpointStore
 from tests.faults.invariants import violations
+from tests.support.stores import put_back
 from tests.worker.handlers.test_budget_of_states import cancel_after_a_save
 from tests.worker.lifecycle.test_storage_retry import record, until_trouble
 from worker.jobs.client import Order
@@ -48,11 +48,6 @@ def worker(settings: WorkerSettings) -> Iterator[None]:
     assert not thread.is_alive()
 
 
-def bring_back(settings: WorkerSettings, away: Path) -> None:
-    shutil.rmtree(settings.store_dir, ignore_errors=True)
-    away.rename(settings.store_dir)
-
-
 @pytest.mark.parametrize("instead", ["nothing", "an empty folder", "another store"])
 def test_a_new_job_creates_no_store_in_place_of_the_known_one(
     settings: WorkerSettings, config: TrainingConfig, instead: str
@@ -70,7 +65,7 @@ def test_a_new_job_creates_no_store_in_place_of_the_known_one(
         assert STORES in str(record(settings, second).trouble)
         assert (settings.store_dir / IDENTITY).exists() == (instead == "another store")
         assert not (settings.store_dir / second).exists()
-        bring_back(settings, away)
+        put_back(settings.store_dir, away)
     jobs = [record(settings, job_id) for job_id in (first, second)]
     assert [(job.status, job.trouble) for job in jobs] == [(JobStatus.SUCCEEDED, None)] * 2
     assert violations(CheckpointStore(settings.store_dir), jobs) == []
@@ -97,7 +92,7 @@ def test_a_saved_state_without_an_epoch_counts_as_a_result(
     ask_desk(settings.redis_url, lambda jobs: jobs.resume(job_id))
     with worker(settings):
         until_trouble(settings, job_id, "whose record names checkpoints")
-        bring_back(settings, away)
+        put_back(settings.store_dir, away)
     job = record(settings, job_id)
     assert (job.status, job.trouble, job.warnings) == (JobStatus.SUCCEEDED, None, [])
 
