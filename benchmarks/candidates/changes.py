@@ -197,7 +197,9 @@ class LateBatches(Iteration):
             return None
         joined = [torch.cat(pair) for pair in zip(self.first, (pixels, classes), strict=True)]
         self.first = None
-        return super().__call__(*joined)
+        super().__call__(*joined)
+        self.average.update()  # once for each of the two batches: the average covers as many images as before
+        return None
 
 
 class LongAverage(Iteration):
