@@ -35,6 +35,7 @@ class Run(Record):
     config: TrainingConfig
     dataset_checksum: str
     epochs: list[Epoch]
+    warnings: list[str]
 
 
 def bundle(run: Path, number: int, which: str | None = None) -> Manifest:
@@ -55,6 +56,7 @@ def bundle(run: Path, number: int, which: str | None = None) -> Manifest:
         epoch.losses,
         judged(generator),
         seconds=epoch.seconds,
+        warnings=history.warnings,
     )
     shutil.rmtree(STORE.root / JOB, ignore_errors=True)
     published = STORE.publish(manifest, {GENERATOR: weights.to_bytes(generator.half())})

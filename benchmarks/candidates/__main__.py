@@ -134,7 +134,10 @@ def draw(generator: Generator, n: int, seed: int, device: torch.device) -> tuple
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the mean of each candidate over its seeds, and in brackets the least and the largest value."""
+    """Return the mean of each candidate over its seeds, and in brackets the least and the largest value.
+
+    The seconds are the median, because other programs may have slowed down a run.
+    """
     lines = [f"| candidate | seeds | {' | '.join(COLUMNS)} |", "|" + "---|" * (len(COLUMNS) + 2)]
     for name in dict.fromkeys([*CANDIDATES, *(row["candidate"] for row in rows)]):
         runs = [row for row in rows if row["candidate"] == name]
@@ -145,7 +148,9 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def spread(values: Sequence[float], column: str) -> str:
-    form = ".2%" if column in ("GAN-train", "labels", "worst class") else ".1f" if column == "s per epoch" else ".3f"
+    if column == "s per epoch":
+        return f"{statistics.median(values):.0f}"
+    form = ".2%" if column in ("GAN-train", "labels", "worst class") else ".3f"
     mean, least, most = (f"{value:{form}}" for value in (statistics.mean(values), min(values), max(values)))
     return mean if len(values) == 1 else f"{mean} ({least} - {most})"
 

@@ -75,13 +75,12 @@ class Scale(NamedTuple):
 def style_ratio(rows: np.ndarray) -> float:
     """Return how different the digits of a row are in style: 1 as much as those of different rows, 0 not at all.
 
-    It is the variance of the descriptors within a row divided by that over all rows, both unbiased, averaged over rows
-    and descriptors, each descriptor standardised within its class.
+    It is the unbiased variance of the descriptors within a row, averaged over rows and descriptors, each descriptor
+    standardised within its class: its mean over all orders of the columns is 1.
 
     Args:
         rows: uint8 (n, K, 28, 28), at least two rows of two digits. Column k of each row is a digit of the k-th class.
     """
     columns = [describe(column) for column in rows.swapaxes(0, 1)]
     styles = np.stack([Scale.of(column).apply(column) for column in columns], 1)  # (n, K, 4)
-    at_large = len(rows) / (len(rows) - 1)  # the unbiased variance of what was standardised
-    return float(styles.var(1, ddof=1).mean() / at_large)
+    return float(styles.var(1, ddof=1).mean())

@@ -1,4 +1,6 @@
-"""A digit is an address: digit `index` of (generator, label, seed) has the same pixels on every machine.
+"""A digit is an address: digit `index` of (generator, label, seed) has the same pixels.
+
+On processors of different makes, single pixels may differ by one grey level, because sums are rounded differently.
 
 The latent depends on seed and index only: `index` 3 of label 4 and of label 8 are drawn from the same latent.
 """

@@ -211,6 +211,8 @@ class Trainer:
 
     def _restore_environment(self, state: State) -> None:
         self.warnings, new = list(state.warnings), list[str]()
+        if warning := self._difference_in_rate(state):
+            new.append(warning)
         if self.precision != state.config.precision:
             new.append(difference("precision", self.precision, state.config.precision))
         if state.environment is None:
@@ -221,6 +223,16 @@ class Trainer:
             new += state.environment.differences(ComputeEnvironment.current(self.device))
             self.environment = state.environment
         self.warnings += [warning for warning in new if warning not in self.warnings]
+
+    def _difference_in_rate(self, state: State) -> str | None:
+        """Return a sentence if epochs of the state were trained with other learning rates than this run gives them."""
+        begun = state.position.epoch if state.position.iteration else state.position.epoch - 1
+        before, now = state.config.epochs, self.config.epochs
+        other = [n for n in range(1, begun + 1) if self.recipe.lr_factor(n, before) != self.recipe.lr_factor(n, now)]
+        if not other:
+            return None
+        epochs = f"epoch {other[0]}" if len(other) == 1 else f"epochs {other[0]} to {other[-1]}"
+        return f"{epochs}: trained with the learning rates of a run of {before} epochs, not of {now}"
 
     def set_position(self, position: Position) -> None:
         """Set the position in the run and the learning rate of its epoch."""

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.candidates.__main__ import Run
+from benchmarks.candidates.__main__ import COLUMNS, Run, changed, table
 from benchmarks.candidates.changes import BACKGROUND, CANDIDATES, TRANSLATION, candidate, translate
 from models.config import TrainingConfig
 from models.data.dataset import Dataset, load_dataset, to_unit_range
 from models.evaluation.evaluator import EvaluationBudget, Evaluator
 from models.evaluation.judge import find_judge
 from models.networks.acgan import Generator
+from models.training.ema import Average
 from models.training.recipes import RECIPES
 from models.training.trainer import Trainer
 
@@ -80,6 +81,30 @@ def test_translation_moves_each_image_by_its_offset() -> None:
     assert torch.equal(moved[0], images[0])
     assert moved[1, 0].argmax() == (10 + TRANSLATION) * 28 + 12 - 2
     assert moved[1].sum() == images[1].sum()
+
+
+def test_the_table_has_means_with_their_range_and_the_median_of_the_seconds() -> None:
+    figures = dict.fromkeys(COLUMNS, 0.5)
+    rows = [
+        {"candidate": "sharp", **figures, "GAN-train": 0.97 + n / 100, "s per epoch": s}
+        for n, s in enumerate((1, 2, 9))
+    ]
+    *_, row = table(rows).splitlines()
+    assert row.startswith("| sharp | 3 | 98.00% (97.00% - 99.00%) | 0.500 (0.500 - 0.500) |")
+    assert row.endswith("| 2 |")
+
+
+def test_late_batches_update_the_average_once_for_each_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The average then covers as many images as that of other candidates, and its bias is divided out."""
+    config = TrainingConfig(recipe="sharp", epochs=5, batch_size=20, dataset="printed", train_examples=80)
+    dataset, updates = load_dataset(config, tmp_path, tmp_path), list[int]()
+    monkeypatch.setattr(Average, "update", lambda _: updates.append(1))
+    with changed(candidate("late batches")):
+        trainer = Trainer(config, dataset, torch.device("cpu"))
+        trainer.begin_epoch(5)
+        for iteration in range(trainer.batches):
+            trainer.step(5, iteration)
+    assert len(updates) == trainer.batches == 4
 
 
 class RealImages(Generator):

@@ -35,7 +35,7 @@ def evaluate(
             help=f"The generator's training data: {TRAINING_DATA}. By default the checkpoint's.",
         ),
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Use a fifth of the digits: faster, less precise.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Evaluate fewer digits: faster, less precise.")] = False,
     as_json: AsJson = False,
     picture: Annotated[Path | None, typer.Option(help="Write charts of the result into this PNG.")] = None,
     service: Annotated[

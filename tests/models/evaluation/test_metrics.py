@@ -10,7 +10,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import poly_mmd
 
 from models.data.dataset import Dataset
-from models.evaluation.evaluator import Evaluator
+from models.evaluation.evaluator import Evaluator, nearest_first
 from models.evaluation.judge import bundled_judge
 from models.evaluation.metrics import (
     Moments,
@@ -169,3 +169,9 @@ def test_a_check_ends_the_measure_of_what_counts_as_a_copy(dataset: Dataset) -> 
     assert judge
     with pytest.raises(Stop):
         _ = Evaluator(dataset, judge, check=stop).close
+
+
+def test_neighbours_are_sorted_within_a_class_also_if_there_are_many_classes() -> None:
+    """A float32 has 24 bits: too few for a large class and a distance in one number."""
+    classes, distances = torch.tensor([60, 60, 60, 3]), torch.tensor([101.0, 99.0, 100.0, 7000.0])
+    assert nearest_first(classes, distances).tolist() == [3, 1, 2, 0]

@@ -1,5 +1,7 @@
 """Style: what the descriptors of a digit measure, and how alike in style the digits of a row are."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -67,3 +69,7 @@ def test_the_ratio_is_0_if_rows_have_one_style_each_and_1_if_styles_are_mixed() 
     assert 0.9 < style_ratio(mixed) < 1.1
     half = np.concatenate((alike[:100], mixed[100:]))
     assert 0.4 < style_ratio(half) < 0.6
+    few = [  # all orders of three digits, so the mean is exact
+        style_ratio(np.stack((alike[:3, 0], alike[list(order), 0]), 1)) for order in itertools.permutations(range(3))
+    ]
+    assert np.mean(few) == pytest.approx(1)

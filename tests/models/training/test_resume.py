@@ -1,5 +1,6 @@
 """A resumed run equals an undisturbed one: the same weights, moments and losses, to the bit, after any stop."""
 
+import dataclasses
 import random
 import signal
 import tempfile
@@ -16,7 +17,7 @@ from models.records import EpochLosses
 from models.registry.store import RESUME, CheckpointDamaged, CheckpointStore
 from models.training import training_state
 from models.training.trainer import Trainer
-from models.training.training_state import InvalidState
+from models.training.training_state import InvalidState, Position
 from tests.conftest import BF16, DATA_DIR, NEEDS_BF16, small
 from tests.support.resumable_run import JOB, Run
 
@@ -65,6 +66,28 @@ def test_a_stopped_run_of_another_recipe_equals_the_undisturbed_run(
     dataset_name: DatasetName, dataset: Dataset, recipe: RecipeName
 ) -> None:
     check_stops(small(dataset_name, epochs=3, recipe=recipe, precision="fp32"), dataset)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "epoch", "iteration", "warning"),
+    [
+        ("sharp", 2, 2, None),
+        ("sharp", 4, 0, None),
+        ("sharp", 4, 2, "epoch 4: trained with the learning rates of a run of 5 epochs, not of 10"),
+        ("sharp", 5, 2, "epochs 4 to 5: trained with the learning rates of a run of 5 epochs, not of 10"),
+        ("seed", 5, 2, None),
+    ],
+)
+def test_a_run_whose_length_changed_after_its_rate_began_to_fall_has_a_warning(
+    dataset_name: DatasetName, dataset: Dataset, recipe: RecipeName, epoch: int, iteration: int, warning: str | None
+) -> None:
+    trainer, longer = (Trainer(small(dataset_name, epochs=n, recipe=recipe), dataset, CPU) for n in (5, 10))
+    position = Position(epoch=epoch, iteration=iteration, seconds=1.0)
+    state = dataclasses.replace(trainer.state(), position=position)
+    longer.load_state(state)
+    assert longer.warnings == ([warning] if warning else [])
+    trainer.load_state(state)
+    assert trainer.warnings == []
 
 
 def check_stops(config: TrainingConfig, dataset: Dataset) -> None:
