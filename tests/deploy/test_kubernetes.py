@@ -5,11 +5,13 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
+from typing import get_args
 
 import kubernetes_validate
 import pytest
 import redis
 from kubernetes_validate.utils import SchemaNotFoundError
+from pydantic import SecretStr
 
 from app.main import create_app
 from app.server.embedded_redis import find_server
@@ -35,6 +37,7 @@ from tests.deploy.manifests import (
     variables,
 )
 from tests.support.ports import free_port
+from worker.settings import WorkerSettings
 
 VERSIONS = ("1.30", "1.37")  # the oldest version that is supported, and the newest whose schemas we have
 OTHERS = {
@@ -183,8 +186,18 @@ def test_the_settings_are_valid(name: str, monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_files_contain_no_secret() -> None:
     assert of_kind("Secret", base()) == []
     example = settings_env("base", "secret.example.env")
-    assert example == {"redis-password": "", "api-keys": ""}
+    assert example == {"redis-password": "", "api-keys": "", "webhook-secret": ""}
     assert secrets(base()) == example.keys()
+
+
+@pytest.mark.parametrize(("name", "settings"), [("acgan-api", AppSettings), ("acgan-worker", WorkerSettings)])
+def test_every_secret_setting_comes_from_the_secret(name: str, settings: type[WorkerSettings]) -> None:
+    fields = settings.model_fields.items()
+    wanted = {f"ACGAN_{field.upper()}" for field, about in fields if SecretStr in get_args(about.annotation)}
+    (container,) = containers(pods(base())[name])
+    given = {entry["name"] for entry in container["env"] if "secretKeyRef" in entry.get("valueFrom", {})}
+    assert wanted - {"ACGAN_KEY"} <= given  # which is for commands
+    assert "ACGAN_WEBHOOK_SECRET" in wanted
 
 
 # ----------------------------------------------------------------------------
