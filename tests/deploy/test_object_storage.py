@@ -4,6 +4,7 @@ import os
 import re
 from pathlib import Path
 
+import kubernetes_validate
 import pytest
 import yaml
 from pydantic import ByteSize, TypeAdapter
@@ -106,6 +107,16 @@ def test_the_network_policies_allow_only_api_and_workers_to_reach_it() -> None:
     assert allowed_connections(made) - allowed_connections(base()) == {("out", "acgan-api", "*", 443)}
     (policy,) = [each for each in of_kind("NetworkPolicy", made) if each["metadata"]["name"] == "to-object-storage"]
     assert allowed_connections([*of_kind("Deployment", made), policy]) == {("out", name, "*", 443) for name in USERS}
+
+def test_the_rule_in_comments_allows_credentials_from_a_server_on_the_node() -> None:
+    text = (KUBERNETES / "components" / "s3" / "network.yaml").read_text()
+    (policy,) = yaml.safe_load_all(re.sub(r"^    #(- |  )", r"    \1", text, flags=re.MULTILINE))
+    kubernetes_validate.validate(policy, "1.30", strict=True)
+    allowed = allowed_connections([*base(), policy]) - allowed_connections(base())
+    assert allowed == {("out", "acgan-api", "*", 443), *(("out", name, "*", 80) for name in USERS)}
+    addresses = [peer["ipBlock"]["cidr"] for peer in policy["spec"]["egress"][1]["to"]]
+    assert addresses == ["169.254.169.254/32", "169.254.170.23/32"]
+
 
 
 @pytest.mark.parametrize("of", OTHERS)
