@@ -11,6 +11,7 @@ import anyio.to_thread
 import numpy as np
 from cachetools import TTLCache
 
+from app.api.exploration.training_images import how_to_provide
 from models.bounded_reading import FileFault
 from models.config import IMAGE_SIZE
 from models.data.catalog import DATASETS, TrainingData
@@ -45,8 +46,7 @@ class Previews:
             await anyio.to_thread.run_sync(self._make, name, limiter=self._limiter)
         if name not in self._made:
             raise TrainingDataNotFound(
-                f"there is no preview of {name} yet: its files are not on this machine. A run with `dataset: {name}` "
-                "on a worker of this machine downloads them; or put them in the folder that ACGAN_DATA_DIR names"
+                f"there is no preview of {name} yet: its files are not on this machine. {how_to_provide(name)}"
             )
         return self._made[name]
 

@@ -1,5 +1,6 @@
 """The manifests of deploy/kubernetes, file by file and, if kubectl or kustomize is installed, rendered."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -71,6 +72,13 @@ def renderer() -> list[str] | None:
     if shutil.which("kubectl"):
         return ["kubectl", "kustomize"]
     return ["kustomize", "build"] if shutil.which("kustomize") else None
+
+
+def readme_overlay(heading: str) -> dict[str, Any]:
+    """The kustomization in deploy/README.md whose first line is this comment."""
+    text = (ROOT / "deploy" / "README.md").read_text()
+    (found,) = re.findall(rf"^ +# {re.escape(heading)}\n(.*?)\n\n", text, re.DOTALL | re.MULTILINE)
+    return dict(yaml.safe_load(found))
 
 
 def rendered(build: str | Path) -> list[Manifest]:

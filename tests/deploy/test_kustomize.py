@@ -19,6 +19,7 @@ from tests.deploy.manifests import (
     documents,
     of_kind,
     pods,
+    readme_overlay,
     rendered,
     renderer,
     variables,
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.skipif(renderer() is None, reason="needs kubectl or kus
 FULL = ("overlays/gpu-keda", ["components/monitoring"])
 
 
-def write(folder: Path, resources: list[str], components: list[str], **fields: str) -> Path:
+def write(folder: Path, resources: list[str], components: list[str], **fields: Any) -> Path:
     """A kustomization of a user. Paths that do not begin with a dot are relative to our folder."""
     place = os.path.relpath(KUBERNETES, folder.resolve())
     given = {"resources": resources, "components": components}
@@ -85,6 +86,19 @@ def test_no_value_contains_an_old_address(tmp_path: Path) -> None:
             continue
         found = [text for text in values(manifest) if text.split(".")[0].split(":")[0] in old]
         assert set(found) <= jobs, manifest["kind"]
+
+
+def test_both_deployments_read_mnist_from_the_volume_of_the_example(tmp_path: Path) -> None:
+    lines = readme_overlay("kustomization.yaml, with MNIST on a volume")
+    assert lines.pop("resources") == ["github.com/you/acgan/deploy/kubernetes/overlays/gpu"]
+    made = rendered(write(tmp_path, ["overlays/gpu"], [], **lines))
+    (settings,) = [each["data"] for each in of_kind("ConfigMap", made) if "ACGAN_STORE" in each["data"]]
+    for name in ("acgan-api", "acgan-worker"):
+        template = pods(made)[name]
+        (mount,) = [each for each in containers(template)[0]["volumeMounts"] if each["name"] == "mnist"]
+        assert (mount["mountPath"], mount["readOnly"]) == (settings["ACGAN_DATA_DIR"], True)
+        (volume,) = [each for each in template["spec"]["volumes"] if each["name"] == "mnist"]
+        assert volume["persistentVolumeClaim"] == {"claimName": "mnist", "readOnly": True}
 
 
 def test_without_the_component_addresses_would_be_wrong(tmp_path: Path) -> None:

@@ -13,13 +13,13 @@ from app.settings import AppSettings
 from models.synthesis.order import MOST
 from tests.deploy.manifests import (
     KUBERNETES,
-    ROOT,
     Manifest,
     allowed_connections,
     base,
     containers,
     of_kind,
     pods,
+    readme_overlay,
     rendered,
     renderer,
     secrets,
@@ -46,8 +46,7 @@ def shared(manifests: list[Manifest]) -> dict[str, str]:
 
 def overlay(folder: Path, of: str) -> list[Manifest]:
     """A user's own overlay, copied from the README with the path to our files replaced."""
-    (result,) = re.findall(r"^ +# with object storage\n(.*?)\n\n", (ROOT / "deploy/README.md").read_text(), re.S | re.M)
-    lines = yaml.safe_load(result)
+    lines = readme_overlay("with object storage")
     place = os.path.relpath(KUBERNETES, folder.resolve())
     assert lines["components"] == ["github.com/you/acgan/deploy/kubernetes/components/s3"]
     mine = {**lines, "resources": [f"{place}/{of}"], "components": [f"{place}/components/s3"]}
@@ -108,6 +107,7 @@ def test_the_network_policies_allow_only_api_and_workers_to_reach_it() -> None:
     (policy,) = [each for each in of_kind("NetworkPolicy", made) if each["metadata"]["name"] == "to-object-storage"]
     assert allowed_connections([*of_kind("Deployment", made), policy]) == {("out", name, "*", 443) for name in USERS}
 
+
 def test_the_rule_in_comments_allows_credentials_from_a_server_on_the_node() -> None:
     text = (KUBERNETES / "components" / "s3" / "network.yaml").read_text()
     (policy,) = yaml.safe_load_all(re.sub(r"^    #(- |  )", r"    \1", text, flags=re.MULTILINE))
@@ -116,7 +116,6 @@ def test_the_rule_in_comments_allows_credentials_from_a_server_on_the_node() -> 
     assert allowed == {("out", "acgan-api", "*", 443), *(("out", name, "*", 80) for name in USERS)}
     addresses = [peer["ipBlock"]["cidr"] for peer in policy["spec"]["egress"][1]["to"]]
     assert addresses == ["169.254.169.254/32", "169.254.170.23/32"]
-
 
 
 @pytest.mark.parametrize("of", OTHERS)

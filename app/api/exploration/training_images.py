@@ -86,9 +86,14 @@ class TrainingImagesCache:
 
 
 def absent(dataset: str) -> str:
+    return f"the training images of {dataset} are not on the machine of this service. {how_to_provide(dataset)}"
+
+
+def how_to_provide(dataset: str) -> str:
+    """Return what to do if the files of a built-in set are missing. The API downloads nothing."""
     return (
-        f"the training images of {dataset} are not on the machine of this service. A run on it downloads those of a "
-        "built-in set"
+        f"A run with `dataset: {dataset}` downloads them if its worker shares the folder ACGAN_HOME with the API; or "
+        "put its files in the folder that ACGAN_DATA_DIR of the API names"
     )
 
 

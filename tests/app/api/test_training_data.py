@@ -109,7 +109,7 @@ def test_nothing_is_downloaded_for_a_preview(settings: AppSettings, store: Check
             answer = client.get("/training-data/mnist/preview.png")
             assert answer.status_code == 404
             assert "its files are not on this machine. A run with `dataset: mnist`" in answer.json()["detail"]
-            assert "ACGAN_DATA_DIR" in answer.json()["detail"]
+            assert "put its files in the folder that ACGAN_DATA_DIR of the API names" in answer.json()["detail"]
     assert not (settings.cache_dir / "mnist").exists()
 
 
