@@ -12,7 +12,8 @@ from celery import Celery
 from models.synthesis.order import Provenance
 from worker.jobs.keys import CELERY_PREFIX, queue_name, shard_queue_name
 from worker.jobs.model import KINDS_OF_WORKERS, RUNS_ON, RunsOn, kind_of, taken_by
-from worker.settings import WorkerSettings, celery_address
+from worker.redis_address import celery_address
+from worker.settings import WorkerSettings
 
 TRAIN = "acgan.train"
 DRAW_SHARD = "acgan.draw_shard"

@@ -5,80 +5,25 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, AliasChoices, ByteSize, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.atomic_files import make_private, remove_old_temporary
 from models.data.catalog import DATASETS
+from models.proxies import without_credentials
 from models.registry.storage.filesystem import FilesystemStorage
 from models.registry.store import CheckpointStore
 from worker.connection_errors import reason_of
+from worker.redis_address import normalize_address
 from worker.tracker_catalog import absolute_address, read_trackers
 from worker.webhook_url import read_webhook_hosts, read_webhook_secrets
 
 OBJECT_STORAGE = ("s3://", "gs://", "az://")
 TRACING = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")  # modules of the extra `tracing`
 
-SCHEMES = {
-    "redis": "redis",
-    "rediss": "rediss",
-    "valkey": "redis",
-    "valkeys": "rediss",
-    "unix": "unix",
-    "redis+socket": "unix",
-}
 MOST_SECONDS = 7 * 86400.0  # sockets refuse more than 24 days
 Seconds = Annotated[float, Field(gt=0, le=MOST_SECONDS)]
-FORMS = "redis://host:6379/0, rediss://host:6379/0 (TLS) or unix:///path/redis.sock?db=0"
-
-
-def normalize_address(url: str) -> str:
-    """Return an address in redis-py's form. Raises ValueError whose message omits the address and its password."""
-    try:
-        parts = urlsplit(url.strip())
-        scheme = SCHEMES.get(parts.scheme)
-        _ = parts.port  # raises ValueError if it is not a number
-        query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    except ValueError as error:
-        raise ValueError(f"not a Redis address ({error}): use {FORMS}") from None
-    if scheme is None:
-        reason = f"{parts.scheme}:// is not supported" if parts.scheme else "it has no scheme"
-        raise ValueError(f"not a Redis address ({reason}): use {FORMS}")
-    if scheme == "unix":
-        return _socket(parts, query)
-    database = query.pop("db", None) or query.pop("virtual_host", None) or parts.path.strip("/") or "0"
-    if "ssl_cert_reqs" in query:  # Celery's spelling has a prefix
-        query["ssl_cert_reqs"] = query["ssl_cert_reqs"].lower().removeprefix("cert_")
-    return urlunsplit((scheme, parts.netloc, f"/{_number(database)}", urlencode(query), ""))
-
-
-def celery_address(url: str) -> str:
-    """Return a normalized address in the form of Celery's transport."""
-    parts = urlsplit(url)
-    if parts.scheme != "unix":
-        return url
-    query = dict(parse_qsl(parts.query))
-    query["virtual_host"] = query.pop("db", "0")
-    return f"redis+socket://{parts.netloc}{parts.path}?{urlencode(query)}"
-
-
-def _socket(parts: SplitResult, query: dict[str, str]) -> str:
-    """Raises ValueError."""
-    host = parts.netloc.rpartition("@")[2]
-    if host or not parts.path.strip("/"):
-        raise ValueError(f"the address of a socket has three slashes and a path: use {FORMS}")
-    database = query.pop("virtual_host", None) or query.pop("db", None) or "0"
-    query["db"] = _number(database.strip("/"))
-    path = quote(unquote(parts.path))
-    return f"unix://{parts.netloc}{path}?{urlencode(query)}"
-
-
-def _number(database: str) -> str:
-    if not (database.isascii() and database.isdecimal()):
-        raise ValueError(f"the database in a Redis address must be a number: use {FORMS}")
-    return str(int(database))
 
 
 def readable_by(read: Callable[[str], object]) -> AfterValidator:
@@ -241,10 +186,11 @@ class WorkerSettings(BaseSettings):
     def know_where(cls, store: str | Path | None) -> str | None:
         where = None if store is None else str(store)
         if where is not None and ":/" in where:
+            shown = without_credentials(where)
             if not where.startswith(OBJECT_STORAGE):
-                raise ValueError(f"{where} is neither a folder nor one of {', '.join(OBJECT_STORAGE)}")
+                raise ValueError(f"{shown} is neither a folder nor one of {', '.join(OBJECT_STORAGE)}")
             if find_spec("obstore") is None:
-                raise ValueError(f"{where} needs obstore: pip install 'acgan[cloud]'")
+                raise ValueError(f"{shown} needs obstore: pip install 'acgan[cloud]'")
         return where
 
     @field_validator("tracing")

@@ -1,6 +1,7 @@
 """Errors of commands: one sentence on stderr, and an exit code. Imports no heavy modules."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -15,6 +16,7 @@ from app.cli.hints import with_hint
 from app.problems.validation_messages import but_is, reason
 from models.bounded_reading import printable
 from models.errors import AcganError
+from models.proxies import without_credentials
 from models.synthesis.layouts.table import LAYOUTS
 from worker.observability.redaction import mask
 
@@ -32,6 +34,8 @@ OTHER_SYSTEM = (
     "the service runs on Linux, macOS and (in WSL) Windows, but this system has no {name}. All other commands work "
     "here."
 )
+
+BEFORE_AT = re.compile(r"\S+@")  # in a message: perhaps a password
 
 error_console = SafeConsole(stderr=True)
 
@@ -91,8 +95,9 @@ def error_sentence(error: Exception) -> str:
     if error.title == "AppSettings":
         name = f"{where} (ACGAN_{where.upper()})"
         given = first["input"]
-        value = mask(given) if isinstance(given, str) else given  # passwords in addresses
-        return f"{name} {mask(reason(first))}" + ("" if where in secrets() else but_is(value))
+        value = mask(without_credentials(given)) if isinstance(given, str) and "@" in given else given
+        sentence = f"{name} {mask(BEFORE_AT.sub('***@', reason(first)))}"
+        return sentence if where in secrets() else sentence + but_is(value)
     return f"--{where.replace('_', '-')} {reason(first)}{but_is(first['input'])}"
 
 

@@ -11,11 +11,14 @@ import redis
 from kombu.connection import Connection
 from pydantic import ValidationError
 
+from app.cli.errors import error_sentence
 from app.server.embedded_redis import find_server
+from app.settings import AppSettings
 from tests.worker.conftest import until
 from worker.celery_app import make_celery, notify_workers
 from worker.jobs.keys import notifications_key
-from worker.settings import WorkerSettings, celery_address
+from worker.redis_address import celery_address
+from worker.settings import WorkerSettings
 
 
 @pytest.mark.parametrize(
@@ -65,6 +68,45 @@ def test_any_other_address_is_refused_without_being_repeated(given: str) -> None
         assert result.returncode == 2
         assert "ACGAN_REDIS_URL" in result.stderr
         assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "redis://:ab/cdsecret@h:1", ":secret@h:1", "x:secret@h:1", "secret:x@h:1", "redis:/:secret@h:1",
+        "redis://:ab'secret@h:x", "redis://:ab#secret@h:1", "redis://:12#secret@h:1", "redis://:12?secret@h:1",
+        "redis://:a secret@h/x", "redis://[secret@h",
+    ],
+)  # fmt: skip
+def test_no_part_of_a_password_is_in_the_error(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACGAN_REDIS_URL", given)
+    with pytest.raises(ValidationError) as refused:
+        WorkerSettings()
+    assert "secret" not in str(refused.value)
+    with pytest.raises(ValidationError) as refused:
+        AppSettings()
+    sentence = error_sentence(refused.value)
+    assert "ACGAN_REDIS_URL" in sentence
+    assert "secret" not in sentence
+    assert sentence.endswith(("***@h'", "***@h:1'", "***@h:x'", "***@h/x'"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("STORE", "swift://me:se/secret@host/prefix"),
+        ("ALLOWED_HOSTS", "me:secret@host"),
+        ("CORS_ORIGINS", "https://me:se/secret@host"),
+        ("LOG_LEVEL", "me:secret@host"),
+    ],
+)
+def test_credentials_in_other_settings_are_not_shown_either(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"ACGAN_{name}", value)
+    with pytest.raises(ValidationError) as refused:
+        AppSettings()
+    assert "secret" not in error_sentence(refused.value)
 
 
 @pytest.fixture

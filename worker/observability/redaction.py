@@ -11,7 +11,9 @@ SHORTEST = 4  # shorter texts are not secret, and masking them would hide half t
 
 NAMES = r"(?:proxy-)?authorization|(?:x-)?api[-_]?keys?|(?:set-)?cookie|password|passwd|requirepass|secret"
 NAMED = re.compile(rf"^(?:{NAMES})$", re.IGNORECASE)
-IN_ADDRESS = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/'\"]*@", re.IGNORECASE)
+IN_ADDRESS = re.compile(  # a host and a path, in which @ hides nothing; otherwise a password may contain / ' " and @
+    r"(\b[a-z][a-z0-9+.-]{0,30}://)(?:(?:[\w.-]+|\[[\da-f:.]+\])(?::\d+)?/|(\S*))", re.IGNORECASE
+)
 WITH_NAME = re.compile(
     rf"\b({NAMES})"
     r"(\\?[\"']?\s*[:=]\s*|\\?[\"']\s*,\s*)"  # name: value, name=value, "name": "value", (b'name', b'value')
@@ -42,9 +44,15 @@ def mask(text: str) -> str:
     """Return a log line with every secret masked."""
     for secret in sorted(_known, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
-    text = IN_ADDRESS.sub(rf"\1{HIDDEN}@", text)
+    text = IN_ADDRESS.sub(_without_password, text)
     text = WITH_NAME.sub(rf"\1\2\3{HIDDEN}", text)
     return BEARER.sub(rf"\1 {HIDDEN}", text)
+
+
+def _without_password(address: re.Match[str]) -> str:
+    """Return an address without everything before its last @, in linear time."""
+    _, at, rest = (address[2] or "").rpartition("@")
+    return f"{address[1]}{HIDDEN}@{rest}" if at else address[0]
 
 
 def mask_fields(_logger: Any, _name: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

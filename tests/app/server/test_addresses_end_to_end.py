@@ -85,12 +85,23 @@ def test_a_run_succeeds_over_a_redis_without_a_port(tmp_path: Path, socket_url: 
             until("the API serves it", lambda: client.get("/serving").json()["serving"] == serving)
 
 
-@pytest.mark.parametrize("password", ["secret", "secret" * 30])
-@pytest.mark.parametrize("command", ["serve", "worker"])
+@pytest.mark.parametrize(
+    ("command", "address"),
+    [
+        ("serve", "sentinel://:secret@host:26379"),
+        ("worker", f"sentinel://:{'secret' * 30}@host:26379"),
+        ("serve", "redis://:ab/cdsecret@h:1"),
+        ("worker", ":secret@h:1"),
+        ("serve", "x:secret@h:1"),
+        ("worker", "redis:/:secret@h:1"),
+        ("serve", "redis://:ab'secret@h:x"),
+        ("worker", "redis://:ab#secret@h:1"),
+    ],
+)
 def test_an_invalid_address_ends_a_service_with_code_2(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, password: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, address: str
 ) -> None:
-    monkeypatch.setenv("ACGAN_REDIS_URL", f"sentinel://:{password}@host:26379")
+    monkeypatch.setenv("ACGAN_REDIS_URL", address)
     ended = acgan(command, "--home", str(tmp_path))
     assert ended.returncode == 2, ended.stderr
     assert "ACGAN_REDIS_URL" in ended.stderr
