@@ -10,14 +10,18 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import Field, model_validator
 
 from acgan_client.records.training_data import (
+    DataName,
+    TrainingDataOrder,
+    TrainingDataResult,
+)
+from acgan_client.records.training_data import (
+    Id as Id,
+)
+from acgan_client.records.training_data import (
     ImportOptions as ImportOptions,
 )
 from acgan_client.records.training_data import (
     Record as Record,
-)
-from acgan_client.records.training_data import (
-    TrainingDataOrder,
-    TrainingDataResult,
 )
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
@@ -61,7 +65,7 @@ class TrainingConfig(Record):
     adam_lr: float = 2e-4
     adam_beta_1: float = 0.5
     seed: int = 1337
-    dataset: str = "mnist"
+    dataset: DataName = "mnist"
     train_examples: int | None = None
     test_examples: int | None = None
     precision: str = "auto"
@@ -105,7 +109,7 @@ class Epoch(Record):
     epoch: int
     seconds: float
     losses: EpochLosses
-    checkpoint: str
+    checkpoint: Id
     metrics: dict[str, float] = {}
     refused: str | None = None
     samples: str = ""
@@ -126,7 +130,7 @@ class DatasetOrder(Record):
     per_class: int = 6000
     test_per_class: int = 1000
     seed: int = 1
-    checkpoint: str = "latest"
+    checkpoint: Id = "latest"
     verify: float | None = None
 
     @property
@@ -142,7 +146,7 @@ class QueuePlace(Record):
 
 
 class EvaluationOrder(Record):
-    checkpoint: str = "latest"
+    checkpoint: Id = "latest"
     effort: str = "full"
 
 
@@ -150,7 +154,7 @@ class Job(Record):
     """A run; or a job that generates a data set, or makes training data from a file: then `order` or `training_data`
     says which."""
 
-    id: str
+    id: Id
     status: JobStatus
     config: TrainingConfig
     created_at: datetime
@@ -172,7 +176,7 @@ class Job(Record):
     evaluation: EvaluationOrder | None = None
     result: TrainingDataResult | None = None
     webhook_host: str | None = None
-    retry_of: str | None = None
+    retry_of: Id | None = None
     warnings: list[str] = []
     name: str | None = None
     notes: str = ""
@@ -211,7 +215,7 @@ class Job(Record):
 class UnreadableJob(Record):
     """A job whose record the service, or this client, does not understand. `trouble` says why."""
 
-    id: str
+    id: Id
     status: str
     config: dict[str, Any]
     created_at: datetime | None = None
@@ -227,7 +231,7 @@ class UnreadableJob(Record):
     runs_on: str = "any"
     caller: str | None = None
     order: dict[str, Any] | None = None
-    retry_of: str | None = None
+    retry_of: Id | None = None
     warnings: list[str] = []
     last_seen_at: datetime | None = None
     links: JobLinks
@@ -277,7 +281,7 @@ class DatasetLinks(Record):
 class Dataset(Record):
     """A generated data set. `files` has the URL of each file once all exist."""
 
-    id: str
+    id: Id
     status: JobStatus
     order: DatasetOrder
     created_at: datetime

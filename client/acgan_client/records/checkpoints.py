@@ -8,14 +8,14 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from acgan_client.records import Epoch, EpochLosses, FileRecord, Record, TrainingConfig
+from acgan_client.records import DataName, Epoch, EpochLosses, FileRecord, Id, Record, TrainingConfig
 
 
 class Checkpoint(Record):
     """A published checkpoint. `refused` says why it is not served; null if it may be."""
 
-    id: str
-    job: str
+    id: Id
+    job: Id
     epoch: int
     created_at: datetime
     config: TrainingConfig
@@ -52,15 +52,15 @@ class ImportedCheckpoint(Checkpoint):
 
 
 class CheckpointManifest(Record):
-    id: str
+    id: Id
     files: dict[str, FileRecord]
 
 
 class UnusableCheckpoint(Record):
     """A checkpoint that exists and cannot be used."""
 
-    id: str
-    job: str
+    id: Id
+    job: Id
     epoch: int
     reason: str
     written_by_another_version: bool
@@ -69,7 +69,7 @@ class UnusableCheckpoint(Record):
 class CheckpointList(Record):
     """All checkpoints, newest first. `serving` is the one that `latest` refers to."""
 
-    serving: str | None
+    serving: Id | None
     checkpoints: list[Checkpoint]
     unusable: list[UnusableCheckpoint] = Field([])
 
@@ -85,10 +85,10 @@ class Serving(Record):
 
     policy: str = "newest"
     by: str = "epoch"
-    checkpoint: str | None = None
-    dataset: str | None = None
-    serving: str | None
-    serving_dataset: str | None = None
+    checkpoint: Id | None = None
+    dataset: DataName | None = None
+    serving: Id | None
+    serving_dataset: DataName | None = None
 
 
 class TrainingDataLinks(Record):
@@ -100,7 +100,7 @@ class TrainingDataLinks(Record):
 class TrainingData(Record):
     """Training data that a run can name. A built-in set has no `version`."""
 
-    name: str
+    name: DataName
     version: int | None
     versions: list[int]
     built_in: bool
@@ -117,7 +117,7 @@ class TrainingData(Record):
     created_at: datetime | None
     size: int | None
     checkpoints: int
-    newest_checkpoint: str | None
+    newest_checkpoint: Id | None
     links: TrainingDataLinks
 
     shown: ClassVar = ("name", "version", "classes", "newest_checkpoint")
@@ -133,14 +133,14 @@ class Readiness(Record):
     ready: bool
     draining: bool = False
     redis: str
-    serving: str | None
+    serving: Id | None
     trouble: str | None = None
     loops: dict[str, str] = Field({})
     worker_loops: dict[str, str] = Field({})
 
 
 class JobHistory(Record):
-    job: str
+    job: Id
     config: TrainingConfig
     epochs: list[Epoch]
 

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from acgan_client.records import ENDED, JobStatus, Record, UnreadableJob
+from acgan_client.records import ENDED, DataName, Id, JobStatus, Record, UnreadableJob
 
 Interval = tuple[float, float]
 
@@ -44,8 +44,8 @@ class Figures(Record):
 class EvaluationResult(Record):
     """Figures of a generator and of real digits."""
 
-    checkpoint: str
-    dataset: str
+    checkpoint: Id
+    dataset: DataName
     dataset_checksum: str
     classes: list[str]
     effort: str | None
@@ -75,9 +75,9 @@ class EvaluationLinks(Record):
 class Evaluation(Record):
     """An evaluation of a checkpoint. `result` has the figures when they are computed."""
 
-    id: str
+    id: Id
     status: JobStatus
-    checkpoint: str
+    checkpoint: Id
     effort: str
     created_at: datetime
     started_at: datetime | None

@@ -1,8 +1,13 @@
 """The base of all records, and those of training data that a job makes from a file."""
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+# Programs print these texts as parts of commands and addresses. They are no options and contain nothing that a shell
+# or a path gives a meaning. The service uses fewer characters and shorter texts.
+Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,99}$")]  # of a job or a checkpoint
+DataName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}(@[0-9]{1,10})?$")]  # of training data: `letters@2`
 
 
 class Record(BaseModel):
@@ -27,7 +32,7 @@ class ImportOptions(Record):
 class TrainingDataOrder(Record):
     """A file that is to become training data."""
 
-    name: str
+    name: DataName
     file: str = "upload"
     size: int
     sha256: str
@@ -37,7 +42,7 @@ class TrainingDataOrder(Record):
 class TrainingDataResult(Record):
     """The training data that a job made: `dataset` is its name and version."""
 
-    dataset: str
+    dataset: DataName
     is_new: bool
     classes: list[str]
     train_images: int

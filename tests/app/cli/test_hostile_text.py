@@ -28,15 +28,15 @@ def acgan(*words: str, encoding: str = "utf-8", **environment: str) -> subproces
     return subprocess.run([sys.executable, "-m", "app.cli", *words], capture_output=True, env=variables, check=False)
 
 
-def answers(text: str) -> dict[str, Answer]:
-    """Responses of a service with this text in every field that can hold text."""
+def answers(text: str, job_id: str = JOB_ID, checkpoint: str = f"{JOB_ID}-e001") -> dict[str, Answer]:
+    """Responses of a service with this text in every field that can hold text, and these ids."""
     epoch = {"epoch": 1, "seconds": 1.0, "losses": losses().model_dump(), "metrics": {text: 1.0}, "samples": text}
-    epoch |= {"checkpoint": text, "refused": text, "sha256": text, "published_at": "2026-01-31T12:00:00Z"}
+    epoch |= {"checkpoint": checkpoint, "refused": text, "sha256": text, "published_at": "2026-01-31T12:00:00Z"}
     config = {**job()["config"], "name": text}
-    whole = job(id=text, config=config, epochs=[epoch], device=text, worker=text, trouble=text, warnings=[text])
-    unreadable = {"id": text, "status": text, "config": {text: text}, "trouble": text, "links": whole["links"]}
+    whole = job(id=job_id, config=config, epochs=[epoch], device=text, worker=text, trouble=text, warnings=[text])
+    unreadable = {"id": job_id, "status": text, "config": {text: text}, "trouble": text, "links": whole["links"]}
     found = {**manifest("a").model_dump(mode="json"), "refused": text, "size": 1, "links": {text: text}}
-    unusable = {"id": text, "job": text, "epoch": 1, "reason": text, "written_by_another_version": False}
+    unusable = {"id": checkpoint, "job": job_id, "epoch": 1, "reason": text, "written_by_another_version": False}
     stream = b"".join(event(data) for data in ({**whole, "status": "running", "error": text}, {**whole, "error": text}))
     return {
         "/jobs": as_json({"jobs": [whole, unreadable], "next": text}),
@@ -46,13 +46,13 @@ def answers(text: str) -> dict[str, Answer]:
         f"/jobs/{JOB_ID}/resume": problem(409, text),
         f"/jobs/{JOB_ID}/retry": problem(422, text, [{"field": text, "message": text}]),
         f"/jobs/{JOB_ID}/front": http(text.encode(), "502 Bad"),
-        f"/jobs/{JOB_ID}/history.json": as_json({"job": text, "config": config, "epochs": [epoch]}),
+        f"/jobs/{JOB_ID}/history.json": as_json({"job": job_id, "config": config, "epochs": [epoch]}),
         f"/jobs/{JOB_ID}/history.csv": http(f"epoch,{text}\r\n1,{text}\r\n".encode(), kind="text/csv"),
         "/train": as_json(whole),
-        "/checkpoints": as_json({"serving": text, "checkpoints": [found], "unusable": [unusable]}),
-        "/serving": as_json({"policy": "newest", "checkpoint": None, "serving": text}),
-        "/datasets": as_json({"datasets": [dataset(id=text, error=text), unreadable], "next": text}),
-        f"/datasets/{JOB_ID}": as_json(dataset(id=text, status="failed", error=text)),
+        "/checkpoints": as_json({"serving": checkpoint, "checkpoints": [found], "unusable": [unusable]}),
+        "/serving": as_json({"policy": text, "checkpoint": None, "serving": checkpoint}),
+        "/datasets": as_json({"datasets": [dataset(id=job_id, error=text), unreadable], "next": text}),
+        f"/datasets/{JOB_ID}": as_json(dataset(id=job_id, status="failed", error=text)),
     }
 
 
@@ -65,13 +65,14 @@ COMMANDS = [
     ["jobs", "--json"],
     ["follow", JOB_ID],
     ["follow", JOB_ID, "--json"],
-    ["start"],
+    ["start", "--json"],
     ["resume", JOB_ID],
     ["retry", JOB_ID],
     ["front", JOB_ID],
     ["history", JOB_ID],
     ["history", JOB_ID, "--csv"],
     ["checkpoints"],
+    ["checkpoints", "--json"],
     ["serving"],
     ["datasets"],
     ["download", JOB_ID, "-o", "mine"],
@@ -104,12 +105,25 @@ def test_text_from_a_server_sends_no_control_codes_to_the_terminal(words: list[s
         printed = printed.replace("\t", " ")
     assert not CONTROLS.search(printed), printed
     assert "Traceback" not in printed
-    if words[0] != "front":
+    if words not in (["front", JOB_ID], ["checkpoints"]):  # these print no text but ids, which have a form
         assert "[/]" in printed
         assert ("\\x1b" in printed) or ("\\u001b" in printed)
     if "--json" in words or words == ["history", JOB_ID]:
         lines = [printed] if words[0] == "history" else printed.splitlines()
         assert any(EVIL in str(list(walk(json.loads(line)))) or EVIL in list(walk(json.loads(line))) for line in lines)
+
+
+@pytest.mark.parametrize(
+    "words", [["start"], ["retry", JOB_ID], ["cancel", JOB_ID], ["jobs"], ["datasets"], ["serving"]], ids=" ".join
+)
+def test_no_suggested_command_contains_what_a_shell_would_run(words: list[str], tmp_path: Path) -> None:
+    evil = "x; touch y #"
+    responses = answers(FOREIGN, evil, evil)
+    with hostile({**responses, f"/jobs/{JOB_ID}/retry": responses["/train"]}) as server:
+        result = acgan(*words, "--url", server.url, ACGAN_HOME=str(tmp_path))
+    assert result.returncode == 2, result.stdout
+    assert b"that this client does not understand" in result.stderr
+    assert b"touch" not in result.stdout + result.stderr
 
 
 def walk(value: Any) -> Iterator[Any]:
