@@ -17,7 +17,7 @@ from models.registry.store import CheckpointStore
 from worker.connection_errors import reason_of
 from worker.redis_address import normalize_address
 from worker.tracker_catalog import absolute_address, read_trackers
-from worker.webhook_url import read_webhook_hosts, read_webhook_secrets
+from worker.webhook_url import Endpoint, read_webhook_hosts, read_webhook_secrets
 
 OBJECT_STORAGE = ("s3://", "gs://", "az://")
 TRACING = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")  # modules of the extra `tracing`
@@ -142,8 +142,8 @@ class WorkerSettings(BaseSettings):
 
     webhook_hosts: Annotated[str, readable_by(read_webhook_hosts)] = Field(
         "",
-        description="Host names and IP addresses to which a request may send a message at its job's end, separated by "
-        "spaces or commas. If this is empty, no messages are sent.",
+        description="Host names and IP addresses to which a request may send a message at its job's end, each with its "
+        "port unless that is 443, separated by spaces or commas. If this is empty, no messages are sent.",
     )
     webhook_secret: SecretStr | None = Field(
         None,
@@ -251,8 +251,8 @@ class WorkerSettings(BaseSettings):
         return CheckpointStore(ObjectStorage.connect(address, self.store_seconds, cache, workshops))
 
     @property
-    def webhook_receivers(self) -> frozenset[str]:
-        """The hosts of `webhook_hosts` in lower case."""
+    def webhook_receivers(self) -> frozenset[Endpoint]:
+        """The entries of `webhook_hosts`, in lower case."""
         return read_webhook_hosts(self.webhook_hosts)
 
     @property

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import re
+from collections.abc import Collection
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -13,6 +14,13 @@ VISIBLE = re.compile(r"[\x21-\x7e]+")
 PORT = 443
 SECRET_PREFIX = "whsec_"  # noqa: S105  # of the secrets of Standard Webhooks
 SECRET_BYTES = range(24, 65)
+
+
+class Endpoint(NamedTuple):
+    """A host and a port to which the operator allows messages."""
+
+    host: str  # as that of a WebhookUrl
+    port: int = PORT
 
 
 class WebhookUrl(NamedTuple):
@@ -48,18 +56,23 @@ def read_webhook_url(text: str) -> WebhookUrl:
     return WebhookUrl(host.name, host.port or PORT, (parts.path or "/") + query)
 
 
-def read_webhook_hosts(text: str) -> frozenset[str]:
-    """Parse host names and IP addresses, separated by spaces or commas. Raises ValueError."""
-    hosts = set()
+def allows(receivers: Collection[Endpoint], host: str, port: int) -> bool:
+    """Whether the operator lists this host with this port. A caller chooses neither freely."""
+    return Endpoint(host, port) in receivers
+
+
+def read_webhook_hosts(text: str) -> frozenset[Endpoint]:
+    """Parse entries `host` (port 443) and `host:port`, separated by spaces or commas. Raises ValueError."""
+    receivers = set()
     for entry in text.replace(",", " ").split():
         host = read_host(f"[{entry}]" if entry.count(":") > 1 and not entry.startswith("[") else entry)
-        if host is None or host.port is not None:
+        if host is None or host.port == 0:
             raise ValueError(
-                "should be host names or IP addresses without ports, separated by spaces or commas, as in "
-                f"`hooks.example.com 192.0.2.7`, but {entry[:80]!r} is not one"
+                "should be host names or IP addresses, each with its port unless that is 443, separated by spaces or "
+                f"commas, as in `hooks.example.com 192.0.2.7:8443`, but {entry[:80]!r} is not one"
             )
-        hosts.add(host.name)
-    return frozenset(hosts)
+        receivers.add(Endpoint(host.name, host.port or PORT))
+    return frozenset(receivers)
 
 
 def read_webhook_secrets(text: str) -> list[bytes]:

@@ -31,6 +31,7 @@ from worker.jobs.listing import read_unfinished, read_unfinished_datasets
 from worker.jobs.lists.catalog import JobCatalog
 from worker.jobs.model import JOB_ID_PATTERN, Job, JobKind
 from worker.observability.background_loops import Supervisor
+from worker.webhook_url import Endpoint
 
 
 class Services(NamedTuple):
@@ -48,7 +49,7 @@ class Services(NamedTuple):
     previews: Previews
     training_images: TrainingImagesCache
     work_rate: SharedRate | None = None
-    webhook_hosts: frozenset[str] = frozenset()
+    webhook_hosts: frozenset[Endpoint] = frozenset()
     judges_imports: bool = True
 
 

@@ -56,7 +56,7 @@ PROBLEMS = {
     "not-allowed": ProblemType(403, "The role of the key does not allow it, or the job belongs to another key."),
     "webhook-not-allowed": ProblemType(
         403,
-        "The service sends no webhooks, or none to this host.",
+        "The service sends no webhooks, or none to this host and port.",
         "its operator allows hosts with ACGAN_WEBHOOK_HOSTS",
     ),
     "foreign-origin": ProblemType(403, "A web page of another origin requested a change."),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 from queue import Empty, SimpleQueue
 
 from models.host_names import Address
+from worker.webhook_url import Endpoint, allows
 
 Resolve = Callable[[str, int], list[str]]
 
@@ -48,9 +49,9 @@ def look_up(host: str, port: int) -> list[str]:
 
 
 def find_addresses(
-    host: str, port: int, hosts: Collection[str], seconds: float, resolve: Resolve = look_up
+    host: str, port: int, receivers: Collection[Endpoint], seconds: float, resolve: Resolve = look_up
 ) -> list[str]:
-    """Resolve a host once, and check every address. `hosts` may contain addresses that need not be public.
+    """Resolve a host once, and check every address. `receivers` may have addresses that need not be public.
 
     The resolver of the system has no time limit; therefore it runs on a thread. Raises AddressRefused, TimeoutError,
     and OSError.
@@ -72,6 +73,6 @@ def find_addresses(
         raise found
     for text in found:
         address = ipaddress.ip_address(text)
-        if str(address) not in hosts and not is_public(address):
+        if not allows(receivers, str(address), port) and not is_public(address):
             raise AddressRefused("its host has an address that is not public")
     return found

@@ -19,7 +19,7 @@ from worker.lifecycle.retry import retry_until_stored
 from worker.observability import metrics
 from worker.observability.background_loops import Beat, Supervisor
 from worker.settings import WorkerSettings
-from worker.webhook_url import read_webhook_secrets, read_webhook_url
+from worker.webhook_url import Endpoint, allows, read_webhook_secrets, read_webhook_url
 from worker.webhooks.addresses import AddressRefused, Resolve, find_addresses, look_up
 from worker.webhooks.exchange import NoAnswer, TimeLimit, post
 from worker.webhooks.payload import body_of, headers_of
@@ -56,19 +56,19 @@ def pause_after(attempt: int) -> float:
 
 
 class WebhookSender:
-    """`hosts` are the receivers that the operator allows, and `secrets` the keys that sign."""
+    """`receivers` are those that the operator allows, and `secrets` the keys that sign."""
 
     def __init__(
         self,
         outbox: Outbox,
-        hosts: Collection[str],
+        receivers: Collection[Endpoint],
         secrets: Sequence[bytes],
         context: ssl.SSLContext,
         resolve: Resolve = look_up,
         seconds: float = SECONDS,
     ) -> None:
         self.outbox = outbox
-        self.hosts = hosts
+        self.receivers = receivers
         self.secrets = secrets
         self.context = context
         self.resolve = resolve
@@ -141,14 +141,14 @@ class WebhookSender:
             url = read_webhook_url(message.url)
         except ValueError as error:
             raise AttemptFailed(f"its address {error}") from None
-        if url.host not in self.hosts:
-            raise AddressRefused("its host is not one that the operator allows")
+        if not allows(self.receivers, url.host, url.port):
+            raise AddressRefused("its host and port are not among those that the operator allows")
         rest = self._resting.get((url.host, url.port), 0.0) - time.monotonic()
         if rest > 0:
             raise ReceiverRests(rest)
         body = body_of(message)
         try:
-            addresses = find_addresses(url.host, url.port, self.hosts, limit.left, self.resolve)
+            addresses = find_addresses(url.host, url.port, self.receivers, limit.left, self.resolve)
             headers = headers_of(message, body, self.secrets)
             status = post(url, addresses, headers, body, self.context, limit)
         except ssl.SSLCertVerificationError as error:

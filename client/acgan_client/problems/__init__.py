@@ -93,7 +93,7 @@ class HostNotAllowed(NotAllowed):
 
 
 class WebhookNotAllowed(NotAllowed):
-    """The service sends no webhooks, or none to this host."""
+    """The service sends no webhooks, or none to this host and port."""
 
     code = "webhook-not-allowed"
 

@@ -17,7 +17,7 @@ URL = "https://hooks.example.com/acgan?token=abcdef"
 
 @pytest.fixture
 def client(settings: AppSettings) -> Iterator[TestClient]:
-    allowed = {"webhook_hosts": "hooks.example.com", "webhook_secret": SecretStr(SECRET)}
+    allowed = {"webhook_hosts": "hooks.example.com other.example.com:8443", "webhook_secret": SecretStr(SECRET)}
     with local_client(create_app(settings.model_copy(update=allowed))) as client:
         yield client
 
@@ -35,6 +35,10 @@ def test_the_record_and_the_metrics_of_a_job_with_a_receiver(client: TestClient)
         assert SECRET.removeprefix("whsec_") not in answer.text
 
 
+def test_a_port_besides_443_is_allowed_if_it_is_listed(client: TestClient) -> None:
+    assert client.post("/train", json={"webhook": "https://other.example.com:8443/"}).status_code == 202
+
+
 def test_a_retry_has_no_receiver(client: TestClient) -> None:
     here = client.post("/train", json={"webhook": URL}).headers["location"]
     assert client.post(f"{here}/retry").json()["webhook_host"] is None
@@ -47,7 +51,14 @@ def test_a_job_without_a_receiver(client: TestClient) -> None:
 
 @pytest.mark.parametrize("path", ["/train", "/datasets"])
 @pytest.mark.parametrize(
-    "url", ["https://hooks.example.com.evil.test/", "https://sub.hooks.example.com/", "https://1.1/"]
+    "url",
+    [
+        "https://hooks.example.com.evil.test/",
+        "https://sub.hooks.example.com/",
+        "https://1.1/",
+        "https://hooks.example.com:8443/",
+        "https://other.example.com/",
+    ],
 )
 def test_a_host_that_is_not_exactly_one_of_the_list_is_refused(client: TestClient, path: str, url: str) -> None:
     answer = client.post(path, json={"webhook": url})

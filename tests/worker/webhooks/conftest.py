@@ -14,7 +14,7 @@ from worker.jobs.consumer import JobConsumer
 from worker.jobs.keys import MESSAGE_PREFIX, OUTBOX
 from worker.jobs.model import Job
 from worker.jobs.outbox import Outbox
-from worker.webhook_url import read_webhook_secrets
+from worker.webhook_url import Endpoint, read_webhook_secrets
 from worker.webhooks.sender import WebhookSender
 
 LOCAL = "127.0.0.1"
@@ -65,7 +65,8 @@ class Office:
     def sender(self, hosts: tuple[str, ...] = (LOCAL,), outbox: Outbox | None = None, **options: Any) -> WebhookSender:
         context = ssl.create_default_context(cafile=self.receiver.ca)
         secrets = read_webhook_secrets(SECRET)
-        return WebhookSender(outbox or self.outbox(), frozenset(hosts), secrets, context, **options)
+        receivers = frozenset(Endpoint(host, self.receiver.port) for host in hosts)
+        return WebhookSender(outbox or self.outbox(), receivers, secrets, context, **options)
 
     def messages(self) -> list[str]:
         found: Any = self.redis.zrange(OUTBOX, 0, -1)

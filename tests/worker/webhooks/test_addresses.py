@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from tests.support.webhook_receiver import SECRET
 from worker.settings import WorkerSettings
-from worker.webhook_url import WebhookUrl, read_webhook_hosts, read_webhook_secrets, read_webhook_url
+from worker.webhook_url import Endpoint, WebhookUrl, read_webhook_hosts, read_webhook_secrets, read_webhook_url
 from worker.webhooks.addresses import AddressRefused, find_addresses, is_public
 
 PUBLIC = [
@@ -61,9 +61,14 @@ def test_addresses_that_are_not_public(address: str) -> None:
 def test_every_address_of_a_name_must_be_public_or_listed() -> None:
     answers = ["93.184.215.14", "10.0.0.1"]
     with pytest.raises(AddressRefused) as refused:
-        find_addresses("hooks.test", 443, {"hooks.test"}, 5.0, lambda *_: answers)
+        find_addresses("hooks.test", 443, {Endpoint("hooks.test")}, 5.0, lambda *_: answers)
     assert "10.0.0.1" not in str(refused.value)
-    assert find_addresses("hooks.test", 443, {"hooks.test", "10.0.0.1"}, 5.0, lambda *_: answers) == answers
+    listed = {Endpoint("hooks.test"), Endpoint("10.0.0.1")}
+    assert find_addresses("hooks.test", 443, listed, 5.0, lambda *_: answers) == answers
+    with pytest.raises(AddressRefused):  # listed with another port
+        find_addresses(
+            "hooks.test", 8443, {Endpoint("hooks.test", 8443), Endpoint("10.0.0.1")}, 5.0, lambda *_: answers
+        )
 
 
 VALID = {
@@ -111,9 +116,17 @@ def test_the_host_header_has_the_port_if_it_is_another() -> None:
 
 def test_hosts_in_the_settings() -> None:
     found = read_webhook_hosts("Hooks.Example.com, 127.0.0.1 ::1 [2001:DB8::1]")
-    assert found == {"hooks.example.com", "127.0.0.1", "::1", "2001:db8::1"}
-    for entry in ("*.example.com", "hooks.example.com:8443", "https://hooks.example.com", "a/b"):
-        with pytest.raises(ValueError, match="should be host names or IP addresses without ports"):
+    assert found == {("hooks.example.com", 443), ("127.0.0.1", 443), ("::1", 443), ("2001:db8::1", 443)}
+    found = read_webhook_hosts("hooks.example.com:8443 127.0.0.1:1, [::1]:8443 other.test:443")
+    assert found == {("hooks.example.com", 8443), ("127.0.0.1", 1), ("::1", 8443), ("other.test", 443)}
+    for entry in (
+        "*.example.com",
+        "hooks.example.com:0",
+        "hooks.example.com:99999",
+        "https://hooks.example.com",
+        "a/b",
+    ):
+        with pytest.raises(ValueError, match="should be host names or IP addresses, each with its port"):
             read_webhook_hosts(entry)
 
 
@@ -139,7 +152,7 @@ def test_hosts_need_a_secret() -> None:
     with pytest.raises(ValidationError, match="ACGAN_WEBHOOK_HOSTS requires ACGAN_WEBHOOK_SECRET"):
         WorkerSettings(webhook_hosts="hooks.example.com")
     settings = WorkerSettings(webhook_hosts="hooks.example.com", webhook_secret=SECRET)
-    assert settings.webhook_receivers == {"hooks.example.com"}
+    assert settings.webhook_receivers == {("hooks.example.com", 443)}
     assert SECRET not in repr(settings)
 
 

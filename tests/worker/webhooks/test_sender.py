@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import logging
+import socket
 import subprocess
 import sys
 import threading
@@ -133,6 +134,19 @@ def test_after_a_day_of_failures_a_message_is_given_up(office: Office) -> None:
     assert office.record(job).trouble == trouble
 
 
+def test_a_port_that_is_not_listed_gets_no_connection(office: Office) -> None:
+    """Otherwise one caller could name many ports that do not answer, each of which delays the messages of others."""
+    with socket.create_server((LOCAL, 0)) as silent:
+        job = office.cancelled(f"https://{LOCAL}:{silent.getsockname()[1]}/")
+        sender = office.sender()
+        assert sender.once() == "refused"
+        silent.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            silent.accept()
+    assert sender._resting == {}
+    assert office.record(job).trouble is None
+
+
 def test_giving_up_keeps_the_trouble_of_the_job_and_leaves_a_resumed_job_alone(office: Office) -> None:
     office.receiver.answers += [status(500)] * 2
     damaged, resumed = office.cancelled(), office.cancelled()
@@ -148,9 +162,11 @@ SEND_ONE = """
 import ssl, sys
 from worker.jobs.consumer import JobConsumer
 from worker.jobs.outbox import Outbox
+from worker.webhook_url import Endpoint
 from worker.webhooks.sender import WebhookSender
+context = ssl.create_default_context(cafile=sys.argv[2])
 outbox = Outbox(JobConsumer.connect(sys.argv[1]).redis, 1.0, 3600.0, 86400.0)
-WebhookSender(outbox, {"127.0.0.1"}, [b"0" * 24], ssl.create_default_context(cafile=sys.argv[2])).once()
+WebhookSender(outbox, {Endpoint("127.0.0.1", int(sys.argv[3]))}, [b"0" * 24], context).once()
 """
 
 
@@ -165,8 +181,8 @@ def test_a_sender_that_is_killed_after_the_request_leaves_the_message_to_another
         over.wait(60)
 
     office.receiver.answers.append(wait)
-    ca = str(office.receiver.ca)
-    process = subprocess.Popen([sys.executable, "-c", SEND_ONE, redis_url, ca])
+    words = [redis_url, str(office.receiver.ca), str(office.receiver.port)]
+    process = subprocess.Popen([sys.executable, "-c", SEND_ONE, *words])
     try:
         until(lambda: len(office.receiver.received) == 1, 60)
     finally:

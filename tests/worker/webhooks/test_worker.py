@@ -17,7 +17,7 @@ def test_a_worker_process_delivers_the_message_and_logs_no_secret(
     variables = {
         "ACGAN_REDIS_URL": redis_url,
         "ACGAN_DEVICE": "cpu",
-        "ACGAN_WEBHOOK_HOSTS": "127.0.0.1",
+        "ACGAN_WEBHOOK_HOSTS": f"127.0.0.1:{office.receiver.port}",
         "ACGAN_WEBHOOK_SECRET": SECRET,
         "ACGAN_WEBHOOK_CA": str(office.receiver.ca),
         "ACGAN_LOG_LEVEL": "debug",
