@@ -3,14 +3,12 @@
 import contextlib
 import ctypes
 import errno
-import hashlib
 import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -19,12 +17,11 @@ from pathlib import Path
 import redis
 
 from app.server.embedded_redis import explain, prepare
+from app.server.home_locks import CannotStart, hold
 from app.server.log_rotation import rotate
 from app.server.stop_signals import StopSignals
 from app.settings import AppSettings
 from models.devices import count_gpus, processors, settle_device
-from models.errors import Unavailable
-from models.file_locks import try_lock
 from worker.jobs.consumer import JobConsumer
 from worker.jobs.errors import StoreUnavailable
 from worker.lifecycle.signal_flag import SignalFlag
@@ -40,10 +37,6 @@ RESTART_SECONDS = 2.0  # between a part's unexpected end and its next start
 LAST_WORDS = 16_384  # bytes at the end of a part's log, searched for the reason why it ended
 PR_SET_PDEATHSIG = 1
 LOCAL = ("127.0.0.1", "0.0.0.0")  # noqa: S104
-
-
-class CannotStart(Unavailable, code="cannot-start"):
-    """The service cannot start. The message names the reason and what to do."""
 
 
 class Part:
@@ -291,24 +284,6 @@ def wait_for(what: str, ready: Callable[[], bool], parts: list[Part], stopping: 
         if time.monotonic() > deadline:
             raise CannotStart(f"{what} did not respond within {PATIENCE_SECONDS:.0f} seconds")
         time.sleep(0.05)
-
-
-def hold(home: Path) -> contextlib.ExitStack:
-    """Lock the home for this process, by its folder and by its path.
-
-    The lock inside the folder moves with it if the folder is renamed, while the parts of this process still use the
-    path. The second lock prevents another `acgan up` from using a new folder at this path. Closing the returned stack
-    releases both. Raises CannotStart.
-    """
-    path = hashlib.sha256(str(home).encode()).hexdigest()[:16]
-    locks = contextlib.ExitStack()
-    for lock in (home / "up.lock", Path(tempfile.gettempdir()) / f"acgan-up-{os.getuid()}-{path}.lock"):
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        locks.callback(os.close, descriptor)
-        if not try_lock(descriptor):
-            locks.close()
-            raise CannotStart(f"another `acgan up` runs on {home}: stop it first, or choose another home with --home")
-    return locks
 
 
 def check_port(host: str, port: int) -> None:

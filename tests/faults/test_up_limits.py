@@ -10,7 +10,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from app.server.supervisor import CannotStart, naming_what_is_refused
+from app.server.home_locks import CannotStart
+from app.server.supervisor import naming_what_is_refused
 from tests.faults.test_disk import fill
 from tests.faults.world import TINY
 from tests.support.disks import mounted_disk

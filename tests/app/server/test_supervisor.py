@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +16,10 @@ from pathlib import Path
 import pytest
 
 from app.cli.commands.up import stopped
+from app.server.home_locks import CannotStart, hold, locks_of_path
 from app.server.stop_signals import StopSignals
-from app.server.supervisor import CannotStart, Part, hold, listens, stop, watch
+from app.server.supervisor import Part, listens, stop, watch
+from models.file_locks import try_lock
 from tests.support.ports import free_port
 from tests.worker.conftest import until
 from worker.lifecycle.signal_flag import SignalFlag
@@ -47,6 +50,66 @@ def test_a_renamed_home_admits_no_second_service_at_either_path(tmp_path: Path) 
                 hold(folder)
     hold(home).close()
     hold(renamed).close()
+
+
+@pytest.fixture
+def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folders for temporary files and of the session, which other tests do not use."""
+    for name in ("home", "runtime", "temporary"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "runtime"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("kind", ["symlink", "dangling", "folder", "pipe"])
+def test_what_another_user_puts_in_the_place_of_a_lock_is_ignored(runtime: Path, kind: str) -> None:
+    home, target = runtime / "home", runtime / "target"
+    locks = locks_of_path(home)
+    assert len(locks) == 2
+    for lock in locks:
+        match kind:
+            case "symlink":
+                target.touch()
+                lock.symlink_to(target)
+            case "dangling":
+                lock.symlink_to(target)
+            case "folder":
+                lock.mkdir()
+            case "pipe":
+                os.mkfifo(lock)
+    with hold(home), pytest.raises(CannotStart, match="another `acgan up` runs"):
+        hold(home)
+    assert target.exists() == (kind == "symlink")
+
+
+def test_a_lock_that_another_user_holds_is_ignored(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, user = runtime / "home", os.getuid()
+    if user != 0:  # only root can give a file to another user
+        monkeypatch.setattr(os, "getuid", lambda: user + 1)
+    with contextlib.ExitStack() as theirs:
+        for lock in locks_of_path(home):
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+            theirs.callback(os.close, descriptor)
+            if user == 0:
+                os.fchown(descriptor, 12345, -1)
+            assert try_lock(descriptor)
+        hold(home).close()
+
+
+@pytest.mark.parametrize("has_variable", [True, False])
+def test_a_new_folder_at_the_path_of_a_running_service_is_refused(
+    runtime: Path, has_variable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if the variable of the session is set for one of the two only."""
+    home = runtime / "home"
+    with hold(home):
+        home.rename(runtime / "renamed")
+        home.mkdir()
+        if not has_variable:
+            monkeypatch.delenv("XDG_RUNTIME_DIR")
+        with pytest.raises(CannotStart, match="another `acgan up` runs"):
+            hold(home)
 
 
 @pytest.mark.parametrize(("host", "family"), [("::", socket.AF_INET6), ("0.0.0.0", socket.AF_INET)])  # noqa: S104
