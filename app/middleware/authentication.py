@@ -37,27 +37,34 @@ class AuthenticationMiddleware:
         reading, path = scope["method"] in READING, scope["path"]
         if reading and path in PROBES:
             return await self.app(scope, receive, send)
-        if self.keyring is not None:
-            scope[KEYED] = True
-            key = offered(scope["headers"])
-            entry = self.keyring.entry_of(key) if key else None
-            if entry is not None:
-                scope[CALLER], scope[ROLE] = entry.name, entry.role
-                bind_contextvars(caller=entry.name)
-            elif not reading or (self.read_needs_key and not is_public(path)):
-                return await answer_no_key(was_wrong=bool(key))(scope, receive, send)
+        needs_key = not reading or (self.read_needs_key and not is_public(path))
+        refusal = None if self.keyring is None else find_caller(scope, self.keyring, needs_key)
         limits: dict[str, str] = {}
         try:
-            if not reading:
+            if not reading and refusal is None:
                 require(scope, Role.TRAIN)
-            elif self.reads is not None:
+            elif self.reads is not None:  # a refused key counts too, so that nobody can try them without limit
                 limits = self.reads.admit(caller_of(scope))
         except (NotAllowed, TooFast) as error:
             return await answer_error(error)(scope, receive, send)
+        if refusal is not None:
+            return await refusal(scope, receive, send)
         if limits:
             send = with_headers(send, lambda headers: headers.update(limits))
         is_private = self.read_needs_key and not is_public(path)
         return await self.app(scope, receive, keep_private(send, path) if is_private else send)
+
+
+def find_caller(scope: Scope, keyring: Keyring, needs_key: bool) -> ASGIApp | None:
+    """Note the caller in the scope. Returns the response to a request that lacks a needed key; otherwise None."""
+    scope[KEYED] = True
+    key = offered(scope["headers"])
+    entry = keyring.entry_of(key) if key else None
+    if entry is None:
+        return answer_no_key(was_wrong=bool(key)) if needs_key else None
+    scope[CALLER], scope[ROLE] = entry.name, entry.role
+    bind_contextvars(caller=entry.name)
+    return None
 
 
 def is_public(path: str) -> bool:

@@ -49,6 +49,14 @@ def test_every_variable_is_a_setting() -> None:
 
 
 @pytest.mark.parametrize("names", TOGETHER, ids="+".join)
+def test_no_service_can_fill_the_disk_with_its_log(names: tuple[str, ...]) -> None:
+    limited = {"driver": "json-file", "options": {"max-size": "10m", "max-file": "4"}}
+    assert {service: message.get("logging") for service, message in services(*names).items()} == dict.fromkeys(
+        services(*names), limited
+    )
+
+
+@pytest.mark.parametrize("names", TOGETHER, ids="+".join)
 def test_exactly_one_service_publishes_the_port(names: tuple[str, ...]) -> None:
     ports = {service: message["ports"] for service, message in services(*names).items() if message["ports"]}
     door = "edge" if "docker-compose.scale.yml" in names else "api"

@@ -69,6 +69,16 @@ def test_keys_are_counted_by_name_from_every_address(redis_url: str) -> None:
         assert here.post("/train").status_code == 401
 
 
+@pytest.mark.parametrize("headers", [{}, {"X-API-Key": "another"}], ids=["no key", "an unknown key"])
+def test_refused_keys_are_counted_by_address(redis_url: str, headers: dict[str, str]) -> None:
+    with asking(redis_url, api_keys=KEYS, read_rate="3/minute") as client:
+        assert [client.get("/jobs", headers=headers).status_code for _ in range(3)] == [401] * 3
+        assert is_too_fast(client.get("/jobs", headers=headers))
+        assert is_too_fast(client.post("/train", headers=headers))
+        assert client.get("/livez").status_code == 200
+        assert client.get("/jobs", headers={"X-API-Key": ANA}).status_code == 200
+
+
 def test_an_address_is_never_counted_as_a_key(redis_url: str) -> None:
     headers = {"X-Forwarded-For": "key:ana"}
     with asking(redis_url, api_keys=KEYS, work_rate="1/hour", forwarded_allow_ips="192.0.2.1") as client:
