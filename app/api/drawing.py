@@ -1,9 +1,9 @@
 """Answers requests for images of one class or of all classes, for the routes of digits and of other images."""
 
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-import anyio.to_thread
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 
@@ -143,7 +143,8 @@ async def answer_verified(
         return unchanged
     verified = await inference.draw_verified(address.model, verifier, series, least)
     samples = Samples(series, verified.digits, verified.indices)
-    file = await anyio.to_thread.run_sync(drawing.encode, samples)
+    work = FORMATS[drawing.question.form].work(len(verified.indices), drawing.question.look)
+    file = await inference.encode(partial(drawing.encode, samples), work)
     about = {"X-Index": str(verified.indices[0]), "X-Refused": str(verified.refused)}
     return count(drawing.question.form, Response(file, headers=validators | drawing.headers(address) | about))
 

@@ -1,7 +1,9 @@
 """Verified digits. The generators of tests are untrained, so a low threshold decides which of their digits pass."""
 
 import io
+import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from models.evaluation.verifier import Verifier, find_verifier
 from tests.app.api.test_compositions import digits_of
 from tests.app.api.test_digits import pixels
 from tests.models.registry.test_store import NEW
+from tests.worker.conftest import until
 
 
 @pytest.fixture
@@ -54,6 +57,24 @@ def test_refused_digits_are_replaced_by_the_next_of_their_seed(
     assert answer.headers["X-Refused"] == str(good[-1] + 1 - n)
     assert answer.headers["X-Index"] == str(good[0])
     assert zipfile.ZipFile(io.BytesIO(answer.content)).namelist() == [f"{label}-4-{index}.png" for index in good]
+
+
+def test_large_verified_sheets_wait_with_all_other_large_sheets(client: TestClient) -> None:
+    encodings = client.app.state.services.inference._encodings  # type: ignore[attr-defined]
+    done = threading.Event()
+    address = "/digits/7?n=1000&seed=4&verify=0"
+    with ThreadPoolExecutor(encodings.limit) as threads:
+        waiting = [
+            threads.submit(client.portal.call, encodings.make, lambda: bytes(done.wait(60)))  # type: ignore[union-attr]
+            for _ in range(encodings.limit)
+        ]
+        try:
+            until(lambda: client.get(address).status_code == 503)
+            assert client.get("/digits/7?n=10&seed=4&verify=0").status_code == 200  # small
+        finally:
+            done.set()
+        assert [each.result() for each in waiting] == [b"\0"] * encodings.limit
+    assert client.get(address).status_code == 200
 
 
 def test_any_verified_response_can_be_drawn_again(client: TestClient, label_and_bar: tuple[int, float]) -> None:
