@@ -43,7 +43,7 @@ class AuthenticationMiddleware:
         try:
             if not reading and refusal is None:
                 require(scope, Role.TRAIN)
-            elif self.reads is not None:  # a refused key counts too, so that nobody can try them without limit
+            elif self.reads is not None:  # refused keys count too
                 limits = self.reads.admit(caller_of(scope))
         except (NotAllowed, TooFast) as error:
             return await answer_error(error)(scope, receive, send)

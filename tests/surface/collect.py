@@ -10,8 +10,10 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from functools import reduce
+from operator import or_
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import typer.main
 from prometheus_client import CollectorRegistry
@@ -93,6 +95,14 @@ def readable(annotation: object) -> str:
     return re.sub(r"\b(?:[A-Za-z_]\w*\.)+", "", text)
 
 
+def without_rules(annotation: Any) -> Any:
+    """A type, or None, without what its texts must look like."""
+    if not any(get_origin(part) is Annotated for part in get_args(annotation)) or get_origin(annotation) is not Union:
+        return annotation
+    parts = (get_args(part)[0] if get_origin(part) is Annotated else part for part in get_args(annotation))
+    return reduce(or_, parts)
+
+
 def metrics() -> dict[str, list[str]]:
     """Name -> type and labels of each metric of the API and of the worker."""
     found = {}
@@ -119,7 +129,7 @@ def client() -> dict[str, Any]:
 
 def signatures(kind: type) -> dict[str, str]:
     if issubclass(kind, BaseModel):
-        return {name: readable(field.annotation) for name, field in kind.model_fields.items()}
+        return {name: readable(without_rules(field.annotation)) for name, field in kind.model_fields.items()}
     methods = inspect.getmembers(kind, lambda member: inspect.isfunction(member) or inspect.ismethod(member))
     signatures = {name: readable(inspect.signature(method)) for name, method in methods if not name.startswith("_")}
     return {name: re.sub(r"\*<class '(\w+)'>", r"Unpack[\1]", signature) for name, signature in signatures.items()}

@@ -10,9 +10,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import Field, model_validator
 
 from acgan_client.records.training_data import (
-    DataName,
-    TrainingDataOrder,
-    TrainingDataResult,
+    DataName as DataName,
 )
 from acgan_client.records.training_data import (
     Id as Id,
@@ -22,6 +20,10 @@ from acgan_client.records.training_data import (
 )
 from acgan_client.records.training_data import (
     Record as Record,
+)
+from acgan_client.records.training_data import (
+    TrainingDataOrder,
+    TrainingDataResult,
 )
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
