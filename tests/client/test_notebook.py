@@ -4,19 +4,21 @@ import base64
 import re
 from datetime import UTC, datetime
 from html.parser import HTMLParser
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from acgan_client import Change, Checkpoint, Dataset, Drawn, Job, Picture
 from acgan_client.notebook import MOST_CHARACTERS, MOST_ROWS
-from acgan_client.records import DatasetList, JobList
+from acgan_client.records import DatasetList, DatasetOrder, JobList, Record, UnreadableJob
 from acgan_client.records.checkpoints import CheckpointList, JobHistory
 from tests.support import hostile_server
 from tests.support.records import losses, manifest
 
 EVIL = "<script>alert(1)</script><img src=x onerror='alert(2)'>\"'&\x1b[31m\u202e"
 NEVER_CLOSED = {"img"}
+
+Kind = TypeVar("Kind", bound=Record)
 
 
 def epoch(number: int, loss: float, **changes: Any) -> dict[str, Any]:
@@ -59,23 +61,34 @@ class Reader(HTMLParser):
 
 
 def evil_records() -> list[Any]:
-    config = {**hostile_server.job()["config"], "name": EVIL, "dataset": EVIL}
+    """Records with hostile text, also where the client accepts none."""
+    config = {**hostile_server.job()["config"], "name": EVIL}
     progress = {"epoch": 1, "epochs": 2, "batch": 3, "batches": 6, "images_per_second": 1.0, "eta_seconds": 5.0}
-    fields = {"id": EVIL, "config": config, "epochs": [epoch(1, 2.0)], "error": EVIL, "trouble": EVIL}
-    running = hostile_server.job(**fields, status="running", progress=progress)
-    unreadable = {"id": EVIL, "status": EVIL, "config": {"epochs": EVIL}, "trouble": EVIL, "links": running["links"]}
-    order = {"per_class": 1, "test_per_class": 1, "seed": 1, "checkpoint": EVIL}
-    dataset = hostile_server.dataset(id=EVIL, order=order, error=EVIL, status="failed")
-    found = {**manifest("a").model_dump(mode="json"), "id": EVIL, "refused": EVIL, "size": 1, "links": {}}
+    fields = {"config": config, "epochs": [epoch(1, 2.0)], "error": EVIL, "trouble": EVIL}
+    record = hostile_server.job(**fields, status="running", progress=progress)
+    unread = {"id": "a", "status": EVIL, "config": {"epochs": EVIL}, "trouble": EVIL, "links": record["links"]}
+    found = {**manifest("a").model_dump(mode="json"), "refused": EVIL, "size": 1, "links": {}}
+    order = DatasetOrder(per_class=1, test_per_class=1).model_copy(update={"checkpoint": EVIL})
+
+    job = with_evil_id(Job.model_validate(record))
+    job = job.model_copy(update={"config": job.config.model_copy(update={"dataset": EVIL})})
+    unreadable = with_evil_id(UnreadableJob.model_validate(unread))
+    dataset = with_evil_id(Dataset.model_validate(hostile_server.dataset(error=EVIL, status="failed")))
+    dataset = dataset.model_copy(update={"order": order})
+    checkpoint = with_evil_id(Checkpoint.model_validate(found))
     return [
-        Job.model_validate(running),
-        Change("job", Job.model_validate(running)),
-        JobList.model_validate({"jobs": [running, unreadable], "next": None}),
-        Dataset.model_validate(dataset),
-        DatasetList.model_validate({"datasets": [dataset, unreadable], "next": None}),
-        Checkpoint.model_validate(found),
-        CheckpointList.model_validate({"serving": None, "checkpoints": [found]}),
+        job,
+        Change("job", job),
+        JobList(jobs=[job, unreadable], next=None),
+        dataset,
+        DatasetList(datasets=[dataset, unreadable], next=None),
+        checkpoint,
+        CheckpointList(serving=None, checkpoints=[checkpoint]),
     ]
+
+
+def with_evil_id(record: Kind) -> Kind:
+    return record.model_copy(update={"id": EVIL})
 
 
 @pytest.mark.parametrize("record", evil_records(), ids=lambda record: type(record).__name__)
