@@ -9,6 +9,7 @@ from pathlib import Path
 from models.errors import Unavailable
 from models.file_locks import try_lock
 
+PRIVATE = Path("/run/user")  # has a folder for each user who is logged in, in which only this user writes
 FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
 
 
@@ -36,10 +37,9 @@ def hold(home: Path) -> ExitStack:
 
 
 def locks_of_path(home: Path) -> list[Path]:
-    """Return the locks outside the folder. Not every process of a user has the variable, so that both are used."""
+    """Return the locks outside the folder. Each is used if it can be opened."""
     name = f"acgan-up-{os.getuid()}-{hashlib.sha256(str(home).encode()).hexdigest()[:16]}.lock"
-    private = os.environ.get("XDG_RUNTIME_DIR", "")
-    return [Path(folder) / name for folder in (private, tempfile.gettempdir()) if os.path.isabs(folder)]
+    return [PRIVATE / str(os.getuid()) / name, Path(tempfile.gettempdir()) / name]
 
 
 def _open_own(lock: Path) -> int | None:

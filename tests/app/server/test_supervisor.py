@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from app.cli.commands.up import stopped
+from app.server import home_locks
 from app.server.home_locks import CannotStart, hold, locks_of_path
 from app.server.stop_signals import StopSignals
 from app.server.supervisor import Part, listens, stop, watch
@@ -55,9 +56,9 @@ def test_a_renamed_home_admits_no_second_service_at_either_path(tmp_path: Path) 
 @pytest.fixture
 def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Folders for temporary files and of the session, which other tests do not use."""
-    for name in ("home", "runtime", "temporary"):
-        (tmp_path / name).mkdir()
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "runtime"))
+    for name in ("home", f"users/{os.getuid()}", f"users/{os.getuid() + 1}", "temporary"):
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.setattr(home_locks, "PRIVATE", tmp_path / "users")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     return tmp_path
 
@@ -97,17 +98,14 @@ def test_a_lock_that_another_user_holds_is_ignored(runtime: Path, monkeypatch: p
         hold(home).close()
 
 
-@pytest.mark.parametrize("has_variable", [True, False])
-def test_a_new_folder_at_the_path_of_a_running_service_is_refused(
-    runtime: Path, has_variable: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also if the variable of the session is set for one of the two only."""
+@pytest.mark.parametrize("gone", ["users", "temporary"])
+def test_a_new_folder_at_the_path_of_a_running_service_is_refused(runtime: Path, gone: str) -> None:
+    """Also if only one of the two folders outside exists."""
     home = runtime / "home"
     with hold(home):
         home.rename(runtime / "renamed")
         home.mkdir()
-        if not has_variable:
-            monkeypatch.delenv("XDG_RUNTIME_DIR")
+        shutil.rmtree(runtime / gone)
         with pytest.raises(CannotStart, match="another `acgan up` runs"):
             hold(home)
 
