@@ -12,7 +12,9 @@ from models.errors import InvalidInput, TrainingFailed
 
 
 class Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    """A record refuses NaN and infinity: as JSON they become null, which it could not read."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
 class NonFiniteLoss(TrainingFailed, code="non-finite-loss"):

@@ -183,7 +183,7 @@ class Evaluator:
         groups = metrics.split_by_class(resampling.groups_of(labels), labels, self.dataset.class_count)
         real = self.judge.distances.tolist()
         distances = [metrics.mean_distance(features, self.check) for features in parts]
-        ratios = [own / theirs if theirs else math.nan for own, theirs in zip(distances, real, strict=True)]
+        ratios = [metrics.relative(*each) for each in zip(distances, real, strict=True)]
         without = resampling.variety_without(parts, groups, real, self.check).cpu().tolist()  # one transfer from a GPU
         mean = sum(ratios) / len(ratios)
         means = [sum(each) / len(each) for each in zip(*without, strict=True)]

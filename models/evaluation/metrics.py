@@ -38,9 +38,12 @@ def frechet(a: Moments, b: Moments) -> float:
     """Frechet distance of two Gaussians (Dowson and Landau 1982; Heusel et al. 2017, arXiv 1706.08500).
 
     |m - n|^2 + tr(A + B - 2 (A B)^(1/2)). The eigenvalues of A B are those of A^(1/2) B A^(1/2), which is symmetric.
-    They are computed on the CPU: a GPU takes longer for matrices this small.
+    They are computed on the CPU: a GPU takes longer for matrices this small. NaN if moments are not finite, as the
+    covariance of a single feature.
     """
     a, b = a.cpu(), b.cpu()
+    if not all(bool(each.isfinite().all()) for each in (*a, *b)):
+        return math.nan  # eigh would raise an error
     values, vectors = torch.linalg.eigh(a.covariance)
     root = (vectors * values.clamp_min(0).sqrt()) @ vectors.t()
     product = torch.linalg.eigvalsh(root @ b.covariance @ root).clamp_min(0).sqrt().sum()
@@ -101,6 +104,11 @@ def pairwise_mean(features: Tensor, check: Check = go_on) -> Tensor:
     n = len(features)
     total = torch.stack([torch.cdist(rows, features).double().sum() for rows in _cut(features, check)]).sum()
     return total / (n * (n - 1))
+
+
+def relative(own: float, real: float) -> float:
+    """Divide the mean distance of generated digits by that of real ones. NaN if these do not vary, or are too few."""
+    return own / real if real else math.nan
 
 
 def nearest(of: Tensor, among: Tensor, check: Check = go_on) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,8 @@
 The judge gets digits of the same addresses every epoch, drawn as they are served: folded, rounded to bytes.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from models.config import DatasetName
 from models.data.dataset import Dataset
 from models.evaluation.classifier import look
 from models.evaluation.judge import Judge, bundled_judge, find_judge
-from models.evaluation.metrics import Check, Moments, frechet, go_on, pairwise_mean, wilson
+from models.evaluation.metrics import Check, Moments, frechet, go_on, pairwise_mean, relative, wilson
 from models.evaluation.resampling import frechet_interval, groups_of, interval, variety_without
 from models.networks.acgan import Generator
 from models.networks.inference import FoldedGenerator, all_finite
@@ -31,34 +32,62 @@ RECOGNISED = 0.5  # share of a class's digits that the judge recognises
 VARIED = 0.35  # variety of a class's digits, divided by that of real ones
 
 
+def finite(figures: Mapping[str, float]) -> dict[str, float]:
+    """Return the figures that are finite, rounded: JSON has no others."""
+    return {name: round(figure, 4) for name, figure in figures.items() if math.isfinite(figure)}
+
+
 class Quality(NamedTuple):
     """Figures of one generator. Accuracies are 0-1; variety is divided by that of real digits."""
 
     recognised: list[float]  # of each class
-    variety: list[float]
-    frechet_distance: float
+    variety: list[float]  # of each class; NaN if it has fewer than two different training images
+    frechet_distance: float  # NaN if there is only one test image
     features: Tensor  # by the judge, of n digits of each of K classes, class by class: (K n, F), on the CPU
 
+    @property
+    def varied(self) -> list[int]:
+        """The classes whose variety is known."""
+        return [label for label, variety in enumerate(self.variety) if math.isfinite(variety)]
+
+    @property
+    def mean_variety(self) -> float:
+        """The mean of the known varieties; NaN if there are none."""
+        known = [self.variety[label] for label in self.varied]
+        return sum(known) / len(known) if known else math.nan
+
+    @property
+    def least_varied(self) -> int:
+        """The class with the least known variety; 0 if there are none."""
+        return min(self.varied, key=lambda label: self.variety[label], default=0)
+
     def metrics(self) -> dict[str, float]:
+        """Return the figures by name, without those that are not finite."""
         figures = {
             "label_accuracy": sum(self.recognised) / len(self.recognised),
             "label_accuracy_worst": min(self.recognised),
-            "variety": sum(self.variety) / len(self.variety),
-            "variety_least": min(self.variety),
+            "variety": self.mean_variety,
+            "variety_least": self.variety[self.least_varied],
             "frechet_distance": self.frechet_distance,
         }
         for label in range(len(self.recognised)):
             figures[f"label_accuracy_{label}"] = self.recognised[label]
             figures[f"variety_{label}"] = self.variety[label]
-        return {name: round(figure, 4) for name, figure in figures.items()}
+        return finite(figures)
 
     def refusal(self, names: Sequence[str] | None = None) -> str | None:
         """Return why the generator is not served; None if it may be served. `names` are those of the classes."""
-        for label, name in enumerate(names or map(str, range(len(self.recognised)))):
+        names = names or [str(label) for label in range(len(self.recognised))]
+        if unknown := set(range(len(names))).difference(self.varied):  # first: no further epoch changes this
+            return (
+                f"there are too few training images of {names[min(unknown)]} to measure how much its digits vary: "
+                "each class needs two that differ"
+            )
+        for label, name in enumerate(names):
             if not self.recognised[label] >= RECOGNISED:
                 share = f"{self.recognised[label]:.0%} of its digits for {name} are recognised"
                 return f"{share}, below the {RECOGNISED:.0%} that serving requires"
-            if not self.variety[label] >= VARIED:
+            if self.variety[label] < VARIED:
                 share = f"its digits for {name} have {self.variety[label]:.2f} times the variety of real ones"
                 return f"{share}, below {VARIED}: it has collapsed and is not served"
         return None
@@ -111,7 +140,8 @@ class QualityGate:
         check: Check = go_on,
     ) -> Verdict:
         """Judge an epoch's generator and, if given, the one with averaged weights. The verdict is that of the better
-        one by Frechet distance. Takes seconds on a CPU: `check` is called often, and ends it by raising."""
+        one by Frechet distance, and of `raw` if this is not finite. Takes seconds on a CPU: `check` is called often,
+        and ends it by raising."""
         generators = [self.fold(generator) for generator in (raw, averaged) if generator is not None]
         if not bool(torch.stack([generator.finite for generator in generators]).all()):
             return Verdict(False, {}, NOT_FINITE)
@@ -119,8 +149,8 @@ class QualityGate:
         better = min(range(len(qualities)), key=lambda which: qualities[which].frechet_distance)
         metrics = qualities[better].metrics() | self.intervals(qualities[better], check)
         if averaged is not None:
-            for name, quality in zip(("raw", "averaged"), qualities, strict=True):
-                metrics[f"frechet_distance_{name}"] = round(quality.frechet_distance, 4)
+            both = zip(("raw", "averaged"), qualities, strict=True)
+            metrics |= finite({f"frechet_distance_{name}": quality.frechet_distance for name, quality in both})
         return Verdict(better == 1, metrics, qualities[better].refusal(self.names))
 
     def assess(self, generator: Generator | FoldedGenerator, check: Check = go_on) -> Quality:
@@ -134,7 +164,7 @@ class QualityGate:
         shares, varied, mean, covariance, features = read.split([figure.numel() for figure in figures])
         return Quality(
             shares.tolist(),
-            [distance / float(real) for distance, real in zip(varied.tolist(), self.judge.distances, strict=True)],
+            [relative(*each) for each in zip(varied.tolist(), self.judge.distances.tolist(), strict=True)],
             frechet(Moments(mean, covariance.view(len(mean), -1)), self.real),
             features.view(len(self.labels), -1).float(),
         )
@@ -142,27 +172,25 @@ class QualityGate:
     def intervals(self, quality: Quality, check: Check = go_on) -> dict[str, float]:
         """Return `judged_per_class`, and the ends of the 95 % intervals of all figures but `label_accuracy_0`, ...
 
-        The intervals of these follow from the accuracy and `judged_per_class`.
+        The intervals of these follow from the accuracy and `judged_per_class`. Ends that are not finite are left out.
         An interval shows how much a figure varies with other digits of the same generator.
         """
         n = len(self.labels) // self.classes
         groups = groups_of(torch.arange(self.classes).repeat_interleave(n))
-        varied = variety_without(
-            quality.features.split(n), groups.split(n), [float(real) for real in self.judge.distances], check
-        )
+        varied = variety_without(quality.features.split(n), groups.split(n), self.judge.distances.tolist(), check)
         right = [round(share * n) for share in quality.recognised]
-        least = min(range(self.classes), key=lambda label: quality.variety[label])
+        least = quality.least_varied
         ends = {
             "label_accuracy": wilson(sum(right), n * self.classes),
             "label_accuracy_worst": wilson(min(right), n),
-            "variety": interval(sum(quality.variety) / self.classes, varied.mean(0).tolist()),
+            "variety": interval(quality.mean_variety, varied[quality.varied].mean(0).tolist()),
             "variety_least": interval(quality.variety[least], varied[least].tolist()),
             "frechet_distance": frechet_interval(quality.frechet_distance, quality.features, self.real, groups, check),
         }
         for label, value in enumerate(quality.variety):
             ends[f"variety_{label}"] = interval(value, varied[label].tolist())
         found = {f"{name}_{end}": value for name, both in ends.items() for end, value in zip(ENDS, both, strict=True)}
-        return {"judged_per_class": n, **{name: max(0.0, round(value, 4)) for name, value in found.items()}}
+        return {"judged_per_class": n, **{name: max(0.0, value) for name, value in finite(found).items()}}
 
     def draw(self, generator: FoldedGenerator, check: Check = go_on) -> Tensor:
         """Draw the judged digits: uint8 (N, 28, 28)."""

@@ -139,10 +139,12 @@ def variety_without(
     """Return the variety of each class without each group: float64 (K, GROUPS), on the features' device; may be NaN.
 
     `by_class` and `groups` have the features (N, F) and the groups (N,) of each class, `real` the mean distance between
-    two of its real images.
+    two of its real images; if that is 0 or NaN, so is the variety NaN.
     """
     classes = zip(by_class, groups, real, strict=True)
-    return torch.stack([distances_without(features, group, check) / theirs for features, group, theirs in classes])
+    return torch.stack(
+        [distances_without(features, group, check) / (theirs or math.nan) for features, group, theirs in classes]
+    )
 
 
 def median_interval(values: Tensor) -> Interval:

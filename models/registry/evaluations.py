@@ -48,7 +48,7 @@ class EvaluationManifest(BaseModel):
 class Evaluated(BaseModel):
     """The newest evaluation of a checkpoint with one effort."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     job: str
     checkpoint: str

@@ -117,7 +117,7 @@ class FileRecord(BaseModel):
 class Manifest(BaseModel):
     """Description of a checkpoint: its job, config, figures and files."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     id: Annotated[str, AfterValidator(check_id)] = Field(examples=["20260131-120000-1a2b3c-e005"])
     job: str

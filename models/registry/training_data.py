@@ -51,7 +51,7 @@ class InvalidName(InvalidInput, code="training-data-name-invalid"):
 class TrainingDataManifest(BaseModel):
     """Description of one version of training data that a user brought."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     name: str = Field(pattern=rf"^{NAME}$", examples=["letters"])
     version: int = Field(ge=1)

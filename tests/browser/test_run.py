@@ -182,6 +182,18 @@ def test_figures_of_an_epoch_have_intervals(browser: Browser, ended: Ended) -> N
         expect(quality).not_to_contain_text("From 5,000 digits")
 
 
+def test_figures_that_cannot_be_measured_are_dashes(browser: Browser, ended: Ended) -> None:
+    """The class 1 has one training image, and there is one test image."""
+    with visiting(browser, ended.address, **DESK) as page:
+        shown = page.evaluate("""async () => {
+            const { classTable } = await import("./page/parts/class_table.js");
+            const known = { label_accuracy_0: 0.9, label_accuracy_1: 0.5, variety_0: 0.8 };
+            return classTable({ ...known, judged_per_class: 100 }).textContent;
+        }""")
+    assert "variety0.80\N{EN DASH}" in shown
+    assert "last or averaged: \N{EN DASH}." in shown
+
+
 def test_real_digits_are_beside_generated_ones_of_their_class(browser: Browser, ended: Ended) -> None:
     with visiting(browser, ended.address, **DESK) as page:
         page.goto(f"/#/runs/{ended.long}?real=1")

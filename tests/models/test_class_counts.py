@@ -1,5 +1,9 @@
 """Training data with another number of classes than MNIST, from the networks to the plot, the judge and the figures."""
 
+import math
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -62,6 +66,28 @@ def test_a_run_trains_is_judged_and_plotted(letters: Dataset, letter_judge: Judg
     assert np.array_equal(column, draw_digits(prepare(loaded, CPU), 25, 40, trainer.config.seed))
     heads = discriminator_from_bytes(to_bytes(trainer.discriminator)).auxiliary.out_features
     assert heads == (52 if RECIPES[recipe].adc else 26)
+
+
+@pytest.mark.parametrize("real", [0.0, math.nan])
+def test_without_different_training_images_the_variety_of_a_class_is_left_out(letter_judge: Judge, real: float) -> None:
+    """The distance of equal images is 0, and that of fewer than two is not defined."""
+    generator = Generator(12, 26).eval()
+    some, none = letter_judge.distances.clone(), torch.full((26,), real)
+    some[5] = real
+    verdicts = [
+        QualityGate(replace(letter_judge, distances=each), 12, CPU, 20).verdict(generator) for each in (some, none)
+    ]
+    few, no = (verdict.metrics for verdict in verdicts)
+    assert all(math.isfinite(figure) for figure in (*few.values(), *no.values()))
+    assert len([name for name in few if re.fullmatch(r"variety_\d+", name)]) == 25
+    assert 0 < few["variety_least"] <= few["variety"]
+    assert few["variety_low"] <= few["variety"] <= few["variety_high"]
+    assert not [name for name in (*few, *no) if name.startswith("variety_5")]
+    assert not [name for name in no if name.startswith("variety")]
+    reason = (
+        "there are too few training images of {} to measure how much its digits vary: each class needs two that differ"
+    )
+    assert [verdict.refused for verdict in verdicts] == [reason.format(5), reason.format(0)]
 
 
 def test_fakes_have_every_label(letters: Dataset) -> None:

@@ -25,7 +25,7 @@ class ResultInvalid(Unavailable, code="import-result-invalid"):
 
 
 class About(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     classes: tuple[str, ...] = Field(min_length=2, max_length=MOST_CLASSES)
     source: str

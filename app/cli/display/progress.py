@@ -58,16 +58,18 @@ def show(bar: Progress, task: TaskID, progress: "LocalProgress | JobProgress") -
     bar.update(task, completed=done, total=total, epoch=epoch, rate=progress.images_per_second)
 
 
+FIGURES = {  # parts of a line, each with a figure without which it is left out
+    "label_accuracy": "labels {label_accuracy:.1%} (worst class {label_accuracy_worst:.1%})",
+    "variety": "variety {variety:.2f} relative to real digits (lowest class {variety_least:.2f})",
+    "frechet_distance_raw": "Frechet distance {frechet_distance_raw:.2f}",
+    "frechet_distance_averaged": "with averaged weights {frechet_distance_averaged:.2f}",
+}
+
+
 def print_epoch(epoch: JudgedEpoch, epochs: int, console: Console) -> None:
     console.print(f"Epoch {epoch.epoch}/{epochs} ({epoch.seconds:.1f} s)")
     console.print(EpochLosses(**epoch.losses.model_dump()).table(), highlight=False)
-    if (figures := epoch.metrics) and "frechet_distance_raw" in figures:
-        console.print(
-            f"labels {figures['label_accuracy']:.1%} (worst class {figures['label_accuracy_worst']:.1%}), "
-            f"variety {figures['variety']:.2f} relative to real digits (lowest class {figures['variety_least']:.2f}), "
-            f"Frechet distance {figures['frechet_distance_raw']:.2f}, "
-            f"with averaged weights {figures['frechet_distance_averaged']:.2f}",
-            highlight=False,
-        )
+    if known := [part.format_map(epoch.metrics) for needed, part in FIGURES.items() if needed in epoch.metrics]:
+        console.print(", ".join(known), highlight=False)
     if epoch.refused:
         console.print(f"not served: {epoch.refused}", highlight=False, markup=False)

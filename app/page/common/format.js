@@ -41,11 +41,14 @@ export function bytes(size) {
   return size >= 1e9 ? `${(size / 1e9).toFixed(1)} GB` : size >= 1e6 ? `${(size / 1e6).toFixed(0)} MB` : `${Math.ceil(size / 1e3)} kB`;
 }
 
+const UNKNOWN = "–"; // of a figure that cannot be measured
+
 export function percent(share, digits = 1) {
-  return `${(100 * share).toFixed(digits)} %`;
+  return !Number.isFinite(share) ? UNKNOWN : `${(100 * share).toFixed(digits)} %`;
 }
 
 export function figure(value) {
+  if (!Number.isFinite(value)) return UNKNOWN;
   const size = Math.abs(value);
   return size >= 100 ? value.toFixed(0) : size >= 10 ? value.toFixed(1) : size >= 0.1 || size === 0 ? value.toFixed(2) : value.toPrecision(2);
 }

@@ -25,7 +25,7 @@ SEED = "Seed of the split and of the order of the images."
 class ImportOptions(BaseModel):
     """The same source and options always give the same training data."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     fit: Mode = Field("mnist", description=FIT)
     invert: Invert = Field("auto", description=INVERT)

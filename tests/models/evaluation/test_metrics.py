@@ -60,6 +60,8 @@ def test_the_frechet_distance_of_equal_features_is_zero_and_of_a_shift_its_squar
     assert frechet(Moments.of(x), Moments.of(x + 2)) == pytest.approx(5 * 4, rel=1e-5)
     constant = torch.ones(400, 5)  # a covariance of zeros
     assert math.isfinite(frechet(Moments.of(x), Moments.of(constant)))
+    for one in (x[:1], constant[:1]):  # which has no covariance
+        assert math.isnan(frechet(Moments.of(x), Moments.of(one)))
 
 
 def test_density_and_coverage_equal_a_count_by_brute_force() -> None:
