@@ -1,7 +1,10 @@
-"""The order and the result of an evaluation. Without torch."""
+"""The order and the result of an evaluation, and the package's files for it. Without torch."""
 
 import math
 from collections.abc import Iterator
+from functools import cache
+from importlib import resources
+from importlib.resources.abc import Traversable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
@@ -103,6 +106,18 @@ def require_finite(figures: dict[str, Any], of: str) -> dict[str, Any]:
             "the training data"
         )
     return figures
+
+
+@cache
+def packaged_file(name: str) -> Traversable | None:
+    """Return a file of the package, with a judge or with figures of real digits; None if there is none."""
+    file = resources.files("models") / "judges" / name
+    return file if file.is_file() else None
+
+
+def packaged_judge(dataset: str, role: str) -> Traversable | None:
+    """Return the file of the package's judge of a data set, which also judges parts of it; None if there is none."""
+    return packaged_file(f"{dataset}-{role}.safetensors")
 
 
 def _numbers(value: Any) -> Iterator[float]:

@@ -37,8 +37,8 @@ class _Step(BaseModel):
 class StoredSteps:
     """Keeps the figures of each finished step in `folder`.
 
-    `identity` names all that determines the figures: the generator, the real digits, the device, the number of threads
-    and the version. Figures of another identity are computed again.
+    `identity` names all that determines the figures: the generator, the real digits, the judge, the device, the number
+    of threads and the version. Figures of another identity are computed again.
     """
 
     def __init__(self, folder: Path, identity: str) -> None:

@@ -5,10 +5,11 @@ choice is biased. A judge is trained once on the training split. The package inc
 choosing judge of printed digits.
 """
 
+import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import resources
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -23,6 +24,7 @@ from models.data.catalog import DATASETS
 from models.data.dataset import Dataset
 from models.evaluation import classifier
 from models.evaluation.classifier import Check, Classifier, Role, look
+from models.evaluation.evaluation_records import packaged_judge
 from models.evaluation.metrics import Moments, mean_distance, split_by_class
 from models.networks.safetensors_header import read_header
 
@@ -45,6 +47,11 @@ class Judge:
     real: Moments
     distances: Tensor  # (K,) mean distance between two training digits of a class
     accuracy: float  # on the test split, 0-1
+
+    @cached_property
+    def checksum(self) -> str:
+        """SHA-256 of its file: judges of the same data differ if devices or versions trained them that differ."""
+        return hashlib.sha256(to_bytes(self)).hexdigest()
 
     def to(self, device: torch.device) -> "Judge":
         real = Moments(self.real.mean.to(device), self.real.covariance.to(device))
@@ -109,8 +116,8 @@ def stored_judge(path: Path, role: Role) -> Judge | None:
 
 
 def bundled_judge(name: DatasetName, role: Role) -> Judge | None:
-    file = resources.files("models") / "judges" / f"{name}-{role}.safetensors"
-    return from_bytes(file.read_bytes(), role) if file.is_file() else None
+    file = packaged_judge(name, role)
+    return from_bytes(file.read_bytes(), role) if file else None
 
 
 def to_bytes(judge: Judge) -> bytes:

@@ -1,12 +1,11 @@
 """The figures of real digits, beside which those of a generator are read: in the package, in the cache, or computed."""
 
 import logging
-from importlib import resources
 from pathlib import Path
 
 from models.atomic_files import write_durably
 from models.bounded_reading import FileFault, FileMissing, parse_record, read_bounded
-from models.evaluation.evaluation_records import Figures
+from models.evaluation.evaluation_records import Figures, packaged_file, packaged_judge
 from models.evaluation.evaluator import Evaluator
 
 logger = logging.getLogger(__name__)
@@ -29,12 +28,13 @@ def find_real(examiner: Evaluator, cache: Path) -> Figures:
 
 
 def known_real(examiner: Evaluator, cache: Path) -> Figures | None:
-    name = file_name(examiner)
-    bundled = resources.files("models") / "judges" / name
-    if bundled.is_file():
+    """Return the figures that the package or the cache has for this judge; None if they must be computed."""
+    judge, effort = packaged_judge(examiner.dataset.name, examiner.judge.role), examiner.effort
+    if judge and (bundled := packaged_file(f"{_data(examiner)}-real-{effort.lessons}-{effort.pupils}.json")):
         return Figures.model_validate_json(bundled.read_bytes())
+    path = cache / file_name(examiner)
     try:
-        return parse_record(Figures, read_bounded(cache / name, FIGURES_LIMIT), FIGURES_LIMIT, str(cache / name))
+        return parse_record(Figures, read_bounded(path, FIGURES_LIMIT), FIGURES_LIMIT, str(path))
     except FileMissing:
         pass
     except FileFault as error:
@@ -43,5 +43,10 @@ def known_real(examiner: Evaluator, cache: Path) -> Figures | None:
 
 
 def file_name(examiner: Evaluator) -> str:
+    """Return the name in the cache. It names the judge: one that is trained again may be another one."""
     effort = examiner.effort
-    return f"{examiner.dataset.checksum.removeprefix('sha256:')[:16]}-real-{effort.lessons}-{effort.pupils}.json"
+    return f"{_data(examiner)}-real-{examiner.judge.checksum[:16]}-{effort.lessons}-{effort.pupils}.json"
+
+
+def _data(examiner: Evaluator) -> str:
+    return examiner.dataset.checksum.removeprefix("sha256:")[:16]

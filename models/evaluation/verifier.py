@@ -1,14 +1,13 @@
 """Verifies single digits: the probability of each label by the choosing judge, independent of the rest of a batch."""
 
 import functools
-import hashlib
 
 import numpy as np
 import torch
 
 from models.config import DatasetName
 from models.evaluation.classifier import look
-from models.evaluation.judge import Judge, bundled_judge, to_bytes
+from models.evaluation.judge import Judge, bundled_judge
 
 # Digits are classified in batches of one fixed length: in batches of other lengths sums may be rounded differently.
 TOGETHER = 16
@@ -19,7 +18,7 @@ class Verifier:
     """The choosing judge of a data set, used on single digits."""
 
     def __init__(self, judge: Judge, device: torch.device) -> None:
-        self.checksum = hashlib.sha256(to_bytes(judge)).hexdigest()
+        self.checksum = judge.checksum
         self.classifier = judge.to(device).classifier
         self.device = device
         self.batch = TOGETHER if device.type == "cpu" else TOGETHER_ON_GPU

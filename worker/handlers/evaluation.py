@@ -62,7 +62,8 @@ def evaluate_checkpoint(context: JobContext) -> None:
     with tracing.span("load judge"):
         judge = find_judge(data, "reporting", settings.judges_dir, device, context.check)
     environment = ComputeEnvironment.current(device).model_dump_json()
-    identity = f"{manifest.files[manifest.draws].sha256} {data.checksum} {order.effort} {environment}"
+    drawn = manifest.files[manifest.draws].sha256
+    identity = f"{drawn} {data.checksum} {judge.checksum} {order.effort} {environment}"
     steps = StoredSteps(work_folder(context), identity)
     examiner = Evaluator(data, judge, EFFORTS[order.effort], report, context.check, steps)
     is_known = known_real(examiner, settings.judges_dir) is not None

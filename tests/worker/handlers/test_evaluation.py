@@ -15,7 +15,7 @@ from app.settings import AppSettings
 from benchmarks.records import ask_desk
 from models.config import TrainingConfig
 from models.data.building.built import Arrays, Built
-from models.evaluation import classifier
+from models.evaluation import classifier, judge
 from models.evaluation.evaluation_records import EvaluationOrder, Figures
 from models.evaluation.evaluator import EFFORTS, EvaluationBudget
 from models.registry.evaluations import (
@@ -162,6 +162,34 @@ def test_steps_of_another_environment_are_computed_again(
     )
     run_next_job(settings)
     assert read_evaluation(store.storage, job_id).generator.lessons == 3000
+
+
+def test_figures_of_another_judge_are_computed_again(
+    settings: AppSettings, store: CheckpointStore, checkpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A judge that is lost is trained again, here with another seed, as it may be on another device."""
+    budget = EvaluationBudget(digits=20, lessons=50, pupils=1, epochs=1)
+    monkeypatch.setitem(EFFORTS, "quick", budget)
+    monkeypatch.setattr("app.cli.local.evaluation.QUICK", budget)
+    job_id = order(settings, checkpoint)
+
+    def stop(*_: Any) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("worker.handlers.evaluation.draw_evaluation", stop)
+        run_next_job(settings)
+    assert job_of(settings, job_id).status == JobStatus.FAILED
+    assert len(list(store.storage.workshop(Folder(job_id, WORK)).glob("generated-*.json"))) == 2
+    (settings.judges_dir / next(settings.judges_dir.glob("*-reporting.safetensors"))).unlink()
+    monkeypatch.setitem(judge.SEEDS, "reporting", 7)
+    ask_desk(settings.redis_url, lambda jobs: jobs.resume(job_id))
+    run_next_job(settings)
+    assert job_of(settings, job_id).status == JobStatus.SUCCEEDED
+    for path in settings.judges_dir.glob("*-real-*"):
+        path.unlink()
+    expected = figures(evaluate_here(settings, checkpoint, None, True, None, Console(quiet=True)))
+    assert figures(read_evaluation(store.storage, job_id)) == expected
 
 
 def test_the_best_goes_by_evaluations_only_if_the_policy_says_so(
