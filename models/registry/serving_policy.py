@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.data.catalog import DEFAULT
 from models.errors import Conflict
+from models.evaluation.evaluation_records import packaged_judge
 from models.registry.evaluations import best_evaluation, has_evaluation, listed_evaluations
 from models.registry.storage.reading import read_record, seal
 from models.registry.store import CheckpointId, CheckpointNotFound, CheckpointStore, Manifest
@@ -18,6 +19,7 @@ from models.registry.store import CheckpointId, CheckpointNotFound, CheckpointSt
 CHOICE = "serving.json"
 SUBSTITUTE = "printed"  # drawn while no checkpoint of MNIST was published
 FIGURE = "frechet_distance"  # metric that determines `best`: smaller is better
+EARLIER_DIGITS = 500  # of each class, judged if the metrics do not say how many: the bundled and earlier checkpoints
 
 
 Judged = Literal["epoch", "evaluation"]
@@ -131,14 +133,31 @@ def find_best(store: CheckpointStore, dataset: str, by: Judged = "epoch") -> Bes
 def best_of(manifests: Iterable[Manifest], dataset: str) -> CheckpointId | None:
     """Return the best of these checkpoints that was trained on a data set; None if none of them has metrics.
 
-    Only those of its version that has the newest checkpoint count: judges of other versions measure differently.
+    Only those of its version that has the newest checkpoint count, and of these, those that were judged as the newest
+    judged one: distances by other judges, or of another number of digits, cannot be compared.
     """
     servable = [each for each in manifests if each.dataset_name == dataset and each.refused is None]
     last = max(servable, key=lambda each: each.order, default=None)
     judged = [
         each for each in servable if FIGURE in each.metrics and last and each.config.dataset == last.config.dataset
     ]
-    return min(judged, key=lambda each: each.metrics[FIGURE]).checkpoint if judged else None
+    if not judged:
+        return None
+    scale = scale_of(max(judged, key=lambda each: each.order))
+    return min((each for each in judged if scale_of(each) == scale), key=lambda each: each.metrics[FIGURE]).checkpoint
+
+
+class Scale(NamedTuple):
+    """What two Frechet distances have in common if they can be compared."""
+
+    digits: float  # judged of each class
+    judge: str  # that of the package, or the checksum of the data, cut as for the run, on which one was trained
+
+
+def scale_of(manifest: Manifest) -> Scale:
+    is_packaged = packaged_judge(manifest.config.dataset, "choosing") is not None
+    digits = manifest.metrics.get("judged_per_class", EARLIER_DIGITS)
+    return Scale(digits, "packaged" if is_packaged else manifest.dataset_checksum)
 
 
 def none_passed(refused: Sequence[Manifest]) -> str:

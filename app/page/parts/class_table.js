@@ -20,5 +20,5 @@ export function classTable(metrics, names, animationOf) {
         row("variety", of("variety", figure)),
         varieties.some(Boolean) && row("variety, 95 % interval", varieties),
         animationOf && row("all epochs", labels.map((label) => animationOf(label, `Animation of ${nameOf(label)}`))))),
-    h("p", { class: "hint" }, `Fréchet distance of the better weights, last or averaged: ${figure(metrics.frechet_distance)}. `, prose("The policy `best` serves the checkpoint with the smallest one.")));
+    h("p", { class: "hint" }, `Fréchet distance of the better weights, last or averaged: ${figure(metrics.frechet_distance)}. `, prose("The policy `best` serves the checkpoint with the smallest one, of those that were judged in the same way.")));
 }

@@ -53,6 +53,50 @@ def test_the_best_is_that_of_its_own_data_set(store: CheckpointStore) -> None:
     assert best(store, "letters") is None
 
 
+OTHER = "20260104-000000-aaaaaa"
+
+
+def judged_run(
+    store: CheckpointStore, job: str, fence: int, dataset: str, distance: float, digits: int | None, data: str = "all"
+) -> Manifest:
+    """Publish an epoch that was judged by this many digits of each class, None in an earlier version."""
+    metrics = {"frechet_distance": distance} | ({} if digits is None else {"judged_per_class": digits})
+    config = TrainingConfig(dataset=dataset)
+    store.take(job, fence, fingerprint(config))
+    made = records.manifest(job, 1, age_seconds=10_000, fence=fence)
+    fields = {"config": config, "metrics": metrics, "dataset_checksum": f"sha256:{data}"}
+    return store.publish(made.model_copy(update=fields), FILES)
+
+
+def test_the_best_is_of_those_that_were_judged_by_as_many_digits_as_the_newest(store: CheckpointStore) -> None:
+    judged_run(store, DIGITS, 1, "mnist", 0.2, digits=100)
+    judged_run(store, PRINTED, 2, "mnist", 0.5, digits=None)
+    judged_run(store, LATER, 3, "mnist", 0.9, digits=500)
+    assert best(store, "mnist") == CheckpointId(PRINTED, 1)  # an earlier version judged by 500
+    run(store, OTHER, 4, "mnist", distance=0.1, refused="collapsed")
+    assert best(store, "mnist") == CheckpointId(PRINTED, 1)
+
+
+@pytest.mark.parametrize(("dataset", "found"), [("letters@1", LATER), ("mnist", DIGITS)])
+def test_the_best_of_your_own_images_is_of_those_with_the_judge_of_the_newest(
+    store: CheckpointStore, dataset: str, found: str
+) -> None:
+    """The judge is trained on the data as they are cut for the run; that of MNIST is in the package."""
+    judged_run(store, DIGITS, 1, dataset, 0.2, digits=500, data="a part")
+    judged_run(store, PRINTED, 2, dataset, 0.9, digits=500)
+    judged_run(store, LATER, 3, dataset, 0.5, digits=500)
+    assert best(store, dataset.partition("@")[0]) == CheckpointId(found, 1)
+
+
+def test_the_best_is_a_judged_one_although_the_newest_was_not_judged(store: CheckpointStore) -> None:
+    judged_run(store, DIGITS, 1, "letters@1", 0.5, digits=100)
+    judged_run(store, PRINTED, 2, "letters@1", 0.9, digits=100)
+    store.take(LATER, 3, fingerprint(TrainingConfig(dataset="letters@1")))
+    made = records.manifest(LATER, 1, fence=3)
+    store.publish(made.model_copy(update={"config": TrainingConfig(dataset="letters@1")}), FILES)
+    assert best(store, "letters") == CheckpointId(DIGITS, 1)
+
+
 def as_before(store: CheckpointStore) -> None:
     """Rewrite the pointer as a version does that has one for all data sets."""
     fields = json.loads(inside(store, POINTER))
