@@ -135,6 +135,7 @@ PROBLEMS = {
     "file-invalid": ProblemType(503, "A record of the store is damaged, or another version wrote it."),
     "redis-unavailable": ProblemType(503, "Redis, which stores the jobs, does not answer or refuses commands."),
     "redis-unsafe": ProblemType(503, "Redis is configured to delete jobs when its memory is full."),
+    "redis-nearly-full": ProblemType(503, "Redis has memory left only for jobs that are accepted already."),
     "overloaded": ProblemType(503, "Too many digits or animations wait to be drawn."),
     "style-bank-not-ready": ProblemType(
         503,

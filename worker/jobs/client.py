@@ -33,7 +33,7 @@ from worker.jobs.model import (
     job_id_of,
     kind_of_order,
 )
-from worker.jobs.redis_client import check_eviction, heedful
+from worker.jobs.redis_client import check_eviction, check_memory, heedful
 from worker.jobs.standing import read_standing, read_worker_loops
 
 
@@ -161,6 +161,10 @@ class JobClient:
     async def ping(self) -> None:
         """Raises UnsafeRedisConfig if this Redis may lose jobs."""
         check_eviction(await self.redis.info("memory"))
+
+    async def check_memory(self) -> None:
+        """Raises UnsafeRedisConfig, and RedisNearlyFull if what a caller stores would take memory of accepted jobs."""
+        check_memory(await self.redis.info("memory"))
 
     async def new_id(self) -> NewId:
         """Return the id of a job that is accepted next, so that its files can be stored before it is."""

@@ -10,9 +10,28 @@ from redis.retry import Retry
 
 from models.errors import Unavailable
 
+ACCEPTS = 0.8  # of maxmemory: what remains is for the epochs, events and ends of jobs that are accepted
+
 
 class UnsafeRedisConfig(Unavailable, code="redis-unsafe"):
     """This Redis may lose jobs. The message names the setting to change."""
+
+
+class RedisNearlyFull(Unavailable, code="redis-nearly-full"):
+    """Redis has memory left only for jobs that it has accepted."""
+
+
+def check_memory(info: Mapping[str, Any]) -> None:
+    """Raises UnsafeRedisConfig as check_eviction does, and RedisNearlyFull if more than `ACCEPTS` is used.
+
+    `info` is the response to `INFO memory`.
+    """
+    check_eviction(info)
+    if info.get("used_memory", 0) > ACCEPTS * info.get("maxmemory", 0) > 0:
+        raise RedisNearlyFull(
+            "Redis has used four fifths of its memory, and the rest is reserved for jobs that are accepted already: "
+            "delete jobs that are not needed, or let the operator of the service raise maxmemory"
+        )
 
 
 def check_eviction(info: Mapping[str, object]) -> None:

@@ -82,7 +82,7 @@ async def order_dataset(
     if known := await services.jobs.known(caller, idempotency_key, request):
         return await ordered(known, services, response)
     check_webhook(wanted.webhook, services.webhook_hosts)
-    await services.jobs.ping()
+    await services.jobs.check_memory()
     named = await services.inference.files.find(wanted.checkpoint)  # a generator in memory may have been deleted
     model = await services.inference.models.find(named.id)
     dataset = wanted.order(model.id)

@@ -68,7 +68,7 @@ async def evaluate_checkpoint(
         return await ordered(known, services, response)
     await check_budget(services)
     check_webhook(wanted.webhook, services.webhook_hosts)
-    await services.jobs.ping()
+    await services.jobs.check_memory()
     manifest = await services.inference.files.find(wanted.checkpoint)
     dataset = manifest.config.dataset
     entry = Order(

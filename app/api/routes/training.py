@@ -89,7 +89,7 @@ async def start_run(
         return await accepted(known, services, response)
     await check_budget(services)
     check_webhook(wanted.webhook, services.webhook_hosts)
-    await services.jobs.ping()  # if Redis may lose jobs, no worker would run it
+    await services.jobs.check_memory()  # if Redis may lose jobs, no worker would run it
     order = Order(
         await anyio.to_thread.run_sync(settle, services.store, wanted.config),
         wanted.priority,
@@ -127,7 +127,7 @@ async def cancel_job(services: ServicesDep, job_id: JobId) -> AnyJobView:
 @router.post("/jobs/{job_id}/resume", status_code=202, responses=NEW_JOB, dependencies=[OwnsJob, WithinWorkRate])
 async def resume_job(services: ServicesDep, response: Response, job_id: JobId) -> JobView:
     """Resume a run that failed or was cancelled. It continues as if it had not been interrupted."""
-    await services.jobs.ping()
+    await services.jobs.check_memory()
     await anyio.to_thread.run_sync(check_state, services.store, job_id)
     job = await services.jobs.get(job_id)
     await check_budget(services, resumed=job)
@@ -179,7 +179,7 @@ async def check_uploaded(services: Services, job: Job) -> None:
 @router.post("/jobs/{job_id}/retry", status_code=202, responses=NEW_JOB, dependencies=[OwnsJob, WithinWorkRate])
 async def retry_job(services: ServicesDep, response: Response, caller: Caller, job_id: JobId) -> JobView:
     """Start a new job with the recipe of an earlier one. `retry_of` of the new job is the id of the earlier one."""
-    await services.jobs.ping()
+    await services.jobs.check_memory()
     job = await services.jobs.get(job_id)
     if job.training_data is not None:
         raise InvalidTransition(f"the file of job {job_id} belongs to it alone: resume the job, or send the file again")
@@ -206,6 +206,7 @@ async def update_job(
     """Change the name, notes or tags of a job, or archive it. The configuration of a run, and its files, stay as they
     are: they have the name that it was started with.
     """
+    await services.jobs.check_memory()
     (job,) = await services.catalog.with_places([await services.catalog.label(job_id, labels.labels)])
     return view_of(job)
 

@@ -65,7 +65,7 @@ async def add_training_data(
     A worker reads it, as a job of its own: `result` of the job then names the version.
     """
     checked_name(name)
-    await services.jobs.ping()
+    await services.jobs.check_memory()
     async with services.uploads.receive(request, FILES, partial(check_room, services)) as received:
         job = await accept_upload(services, received, name, query, caller, idempotency_key)
     return await accepted(job, services, response)

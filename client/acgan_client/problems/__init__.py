@@ -266,6 +266,12 @@ class RedisUnsafe(Unavailable):
     code = "redis-unsafe"
 
 
+class RedisNearlyFull(Unavailable):
+    """Redis has memory left only for jobs that are accepted already."""
+
+    code = "redis-nearly-full"
+
+
 class TooManyConnections(Unavailable):
     """The service has too many connections."""
 

@@ -13,7 +13,10 @@ from app.settings import AppSettings
 from models.registry.store import CheckpointStore
 from tests.conftest import RunningRedis
 from tests.support.api_clients import local_client
+from tests.worker.jobs.test_client import epoch_record
+from worker.jobs.consumer import JobConsumer
 from worker.jobs.keys import RATES
+from worker.jobs.model import JobStatus
 
 JSON = {"Content-Type": "application/json"}
 
@@ -190,8 +193,13 @@ def test_without_redis_digits_are_served_and_other_requests_get_retry_after() ->
         assert ready.json()["redis"].startswith("down")
 
 
-def test_a_full_redis_refuses_new_jobs_and_still_returns_the_old(mortal_redis: RunningRedis) -> None:
-    with local_client(create_app(AppSettings(redis_url=mortal_redis.url)), raise_server_exceptions=False) as client:
+@pytest.mark.parametrize(("work_rate", "why"), [("off", "accepted already"), ("100/minute", "it is full")])
+def test_a_full_redis_refuses_new_jobs_and_still_returns_the_old(
+    mortal_redis: RunningRedis, work_rate: str, why: str
+) -> None:
+    """Requests are counted in Redis, which refuses that; else the API refuses the order."""
+    settings = AppSettings(redis_url=mortal_redis.url, work_rate=work_rate)
+    with local_client(create_app(settings), raise_server_exceptions=False) as client:
         job = client.post("/train").json()["links"]["self"]
         client.post(f"{job}/cancel")
         with mortal_redis.client() as connection:
@@ -201,8 +209,39 @@ def test_a_full_redis_refuses_new_jobs_and_still_returns_the_old(mortal_redis: R
             refused = client.post(path)
             assert refused.status_code == 503
             assert int(refused.headers["Retry-After"]) > 0
-            assert "it is full" in refused.json()["detail"]
+            assert why in refused.json()["detail"]
         assert client.get("/jobs").json()["jobs"] == [before]
+
+
+def test_the_last_fifth_of_the_memory_of_redis_is_for_accepted_jobs(mortal_redis: RunningRedis) -> None:
+    """A caller orders, labels and cancels runs until that is refused; the job that runs then still ends."""
+    consumer, labels = JobConsumer.connect(mortal_redis.url), {"notes": "\N{GRINNING FACE}" * 2000}
+    cancelled: list[str] = []
+    settings = AppSettings(redis_url=mortal_redis.url, work_rate="off")
+    with local_client(create_app(settings), raise_server_exceptions=False) as client, mortal_redis.client() as server:
+        running = client.post("/train").json()["links"]["self"]
+        claim = consumer.claim(600.0)
+        assert claim
+        memory: Any = server.info("memory")
+        server.config_set("maxmemory", memory["used_memory"] + 2**20)
+        while (answer := client.post("/train")).status_code == 202:
+            cancelled.append(answer.json()["links"]["self"])
+            client.patch(cancelled[-1], json=labels)
+            client.post(f"{cancelled[-1]}/cancel")
+        job = cancelled[-1]
+        orders = ["/train", "/datasets", "/evaluations", f"{job}/resume", f"{job}/retry"]
+        others = [client.put("/training-data/letters"), client.patch(job, json=labels)]
+        for refused in [client.post(path) for path in orders] + others:
+            assert (refused.status_code, refused.json()["type"]) == (503, "/problems/redis-nearly-full")
+        assert client.get("/readyz").json()["redis"] == "up"
+        consumer.add_epoch(claim, epoch_record(1))
+        consumer.finish(claim, JobStatus.SUCCEEDED)
+        found = client.get(running).json()
+        assert (found["status"], len(found["epochs"])) == ("succeeded", 1)
+        for job in cancelled:
+            assert client.delete(job).status_code == 204
+        assert client.post("/train").status_code == 202
+    consumer.close()
 
 
 def test_a_redis_that_may_lose_jobs_receives_none(mortal_redis: RunningRedis) -> None:

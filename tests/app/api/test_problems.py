@@ -50,7 +50,7 @@ ELSEWHERE = {
     "style-bank-not-ready": "app/api/test_numbers.py",
     **dict.fromkeys(("class-not-found", "not-digits"), "app/api/test_images.py"),
     "too-many-archives": "app/cli/test_layouts.py",
-    "redis-unsafe": "app/api/test_errors.py",
+    **dict.fromkeys(("redis-unsafe", "redis-nearly-full"), "app/api/test_errors.py"),
     **dict.fromkeys(("replica-lost", "no-replica", "response-timeout"), "deploy/test_proxy_problems.py"),
 }
 
