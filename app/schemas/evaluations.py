@@ -10,8 +10,8 @@ from app.schemas.links import Link
 from models.config import WHOLE
 from models.evaluation.evaluation_records import Effort, Evaluation, EvaluationOrder
 from models.records import Record
-from worker.jobs.lists.catalog import Listed
-from worker.jobs.model import Job, JobStatus, RunsOn
+from worker.jobs.lists.catalog import Listed, Selection
+from worker.jobs.model import Job, JobKind, JobStatus, RunsOn
 
 
 class WantedEvaluation(EvaluationOrder):
@@ -86,6 +86,11 @@ class EvaluationsQuery(JobsQuery):
     checkpoint: Annotated[str, Field(max_length=100)] | None = Field(
         None, description="List only evaluations of this checkpoint, given its id."
     )
+
+    @property
+    def selection(self) -> Selection:
+        """Raises JobNotFound if no list with this order has the position `at`."""
+        return self.page_selection(JobKind.EVALUATION)._replace(checkpoint=self.checkpoint or "")
 
 
 class EvaluationList(BaseModel):

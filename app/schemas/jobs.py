@@ -167,7 +167,9 @@ class JobsQuery(BaseModel):
         None, description="Position of `before` when the previous page was made; `next` contains it."
     )
     epochs: Literal["all", "last"] = Field(
-        "all", description="All epochs of each run, or only the last one. With all, a list of long runs has megabytes."
+        "all",
+        description="All epochs of each run, or only the last one. With all, a list of long runs has megabytes, and a "
+        "page ends before `limit` if its runs have more than 2,000 epochs together.",
     )
 
     def shorten(self, job: AnyJob) -> AnyJob:

@@ -36,14 +36,12 @@ from models.registry.evaluations import PICTURE, RESULT, read_evaluation, read_e
 from models.registry.store import CheckpointStore
 from worker.jobs.client import JobNotFound, Order
 from worker.jobs.codec import AnyJob, UnreadableJob
-from worker.jobs.lists.catalog import Listed
 from worker.jobs.model import Job, JobKind, JobStatus
 from worker.observability import tracing
 
 logger = logging.getLogger(__name__)
 router = APIRouter(tags=["evaluations"], route_class=GuardedRoute)
 
-PAGE = 100  # jobs that are read at once
 OF_LATEST = WantedEvaluation()
 EXAMPLES = {
     "the served checkpoint": {"value": {}},
@@ -98,32 +96,11 @@ async def list_evaluations(services: ServicesDep, query: Annotated[EvaluationsQu
     if query.before is not None:
         checked(query.before, EvaluationNotFound)
     try:
-        page = await find_page(services, query)
+        page = await services.catalog.page(query.selection)
     except JobNotFound as error:
         raise EvaluationNotFound(str(error)) from None
     found = await anyio.to_thread.run_sync(partial(views, services.store, page.jobs))
     return EvaluationList.of(found, page, query)
-
-
-async def find_page(services: Services, query: EvaluationsQuery) -> Listed:
-    """Return a page of evaluations. Raises JobNotFound as JobCatalog.page does."""
-    selection = query.page_selection(JobKind.EVALUATION)
-    if query.checkpoint is None:
-        return await services.catalog.page(selection)
-    found, looked_at = list[tuple[AnyJob, str]](), selection._replace(limit=PAGE)
-    while True:
-        page = await services.catalog.page(looked_at)
-        found += [(job, page.positions[job.id]) for job in page.jobs if checkpoint_of(job) == query.checkpoint]
-        if len(found) > selection.limit or page.last is None:
-            break
-        looked_at = looked_at._replace(before=page.last, at=page.at)
-    shown = found[: selection.limit]
-    last, at = (shown[-1][0].id, shown[-1][1]) if len(found) > selection.limit else (None, None)
-    return Listed([job for job, _ in shown], last, at, {job.id: position for job, position in shown})
-
-
-def checkpoint_of(job: AnyJob) -> str | None:
-    return None if isinstance(job, UnreadableJob) or job.evaluation is None else job.evaluation.checkpoint
 
 
 def views(store: CheckpointStore, jobs: list[AnyJob]) -> list[EvaluationView | UnreadableJobView]:

@@ -46,7 +46,15 @@ def jobs(
     with service(url, key) as client:
         earlier = find_job(client, before, RUNS) if before and kind == "training" else before
         page = client.jobs(
-            limit, status, earlier, kind=kind, search=search or None, sort=sort, tag=tag or None, archived=archived
+            limit,
+            status,
+            earlier,
+            "all" if as_json else "last",  # the table shows only the last epoch
+            kind=kind,
+            search=search or None,
+            sort=sort,
+            tag=tag or None,
+            archived=archived,
         )
     if as_json:
         print_json(page.model_dump(mode="json"))

@@ -3,16 +3,22 @@
 from typing import Any
 
 import pytest
+import redis
 from starlette.testclient import TestClient
 
 from app.settings import AppSettings
+from benchmarks.records import ask_desk
+from models.config import TrainingConfig
+from models.evaluation.evaluation_records import EvaluationOrder
 from models.registry.store import CheckpointStore
 from tests.app.conftest import publish_own
 from tests.models.registry.test_store import NEW, OLD
 from tests.support.training_sets import bring
+from worker.jobs.client import JobClient, Order
 from worker.runner import run_next_job
 
 JOB = "20260129-120000-00000a"
+NOBODY = "20200101-000000-aaaaaa"
 
 
 @pytest.fixture
@@ -81,6 +87,33 @@ def test_the_list_has_pages_and_can_be_of_one_checkpoint(client: TestClient) -> 
     assert [each["id"] for each in of_old["evaluations"]] == [ids[4], ids[2]]
     rest = client.get(of_old["next"]).json()
     assert ([each["id"] for each in rest["evaluations"]], rest["next"]) == ([ids[0]], None)
+
+
+def test_evaluations_of_other_checkpoints_are_not_read(client: TestClient, redis_url: str) -> None:
+    """Redis compares the checkpoints of 300 evaluations; the API reads the records of those that it lists."""
+
+    async def accept_many(jobs: JobClient) -> list[str]:
+        jobs.queue_limit = 300
+        other = [f"{NEW}-e{number:03d}" for number in range(1, 149)]
+        wanted = [f"{OLD}-e001", *other, f"{OLD}-e001", *other, f"{OLD}-e001"]
+        orders = [EvaluationOrder(checkpoint=checkpoint) for checkpoint in wanted]
+        made = [await jobs.create(Order(TrainingConfig(), dataset=order)) for order in orders]
+        return [job.id for job, checkpoint in zip(made, wanted, strict=True) if checkpoint == wanted[0]]
+
+    ids = ask_desk(redis_url, accept_many)
+    with redis.Redis.from_url(redis_url) as server:
+        server.config_resetstat()
+        assert client.get(f"/evaluations?checkpoint={NOBODY}-e001").json() == {"evaluations": [], "next": None}
+        assert client.get('/evaluations?checkpoint="checkpoint"').json() == {"evaluations": [], "next": None}
+        read: Any = server.info("commandstats")
+    assert read.get("cmdstat_hgetall", {"calls": 0})["calls"] < 10
+    found, path = list[str](), f"/evaluations?limit=1&checkpoint={OLD}-e001"
+    while path:
+        page = client.get(path).json()
+        assert len(page["evaluations"]) == 1
+        found += [each["id"] for each in page["evaluations"]]
+        path = page["next"]
+    assert found == ids[::-1]
 
 
 def test_a_cancelled_evaluation_is_resumed_and_retried(client: TestClient) -> None:

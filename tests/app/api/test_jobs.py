@@ -13,7 +13,8 @@ from tests.support.api_clients import local_client
 from tests.support.serving import serving
 from tests.worker.jobs.test_client import epoch_record
 from worker.jobs.consumer import Claim, JobConsumer
-from worker.jobs.keys import JOBS
+from worker.jobs.keys import JOBS, epochs_key
+from worker.jobs.lists.catalog import EPOCHS_AT_ONCE
 from worker.jobs.model import ENDED, JobStatus
 
 
@@ -149,6 +150,41 @@ def test_a_command_that_the_jobs_state_does_not_allow_is_refused_and_changes_not
     assert message in detail
     assert client.get(f"/jobs/{job_id}").json() == before
     assert consumer.waiting() == waiting
+
+
+# ----------------------------------------------------------------------------
+# Lists of long runs.
+
+
+@pytest.mark.parametrize("sort", ["newest", "name", "epochs"])
+def test_a_page_ends_early_if_its_runs_have_many_epochs(client: TestClient, consumer: JobConsumer, sort: str) -> None:
+    ids = [accept(client, epochs=1000) for _ in range(5)]
+    records: Any = {number: epoch_record(number).model_dump_json() for number in range(1, 901)}
+    for job_id in ids:
+        held = claim(consumer)
+        assert held.job.id == job_id
+        consumer.redis.hset(epochs_key(job_id), mapping=records)
+        consumer.finish(held, JobStatus.SUCCEEDED)
+    found, sizes, path = list[str](), list[int](), f"/jobs?limit=100&sort={sort}"
+    while path:
+        page = client.get(path).json()
+        assert all(len(job["epochs"]) == 900 for job in page["jobs"])
+        found += [job["id"] for job in page["jobs"]]
+        sizes.append(len(page["jobs"]))
+        path = page["next"]
+    assert sizes == [2, 2, 1]
+    whole = client.get(f"/jobs?limit=100&sort={sort}&epochs=last").json()
+    assert ([job["id"] for job in whole["jobs"]], whole["next"]) == (found, None)
+    assert sorted(found) == sorted(ids)
+
+
+def test_a_page_has_a_run_however_many_epochs_it_has(client: TestClient, consumer: JobConsumer) -> None:
+    records: Any = {number: epoch_record(number).model_dump_json() for number in range(1, EPOCHS_AT_ONCE + 2)}
+    for job_id in [accept(client), accept(client)]:
+        consumer.redis.hset(epochs_key(job_id), mapping=records)
+    first = client.get("/jobs").json()
+    second = client.get(first["next"]).json()
+    assert (len(first["jobs"]), len(second["jobs"]), second["next"]) == (1, 1, None)
 
 
 # ----------------------------------------------------------------------------

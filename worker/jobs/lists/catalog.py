@@ -6,6 +6,7 @@ jobs of earlier versions are found without a migration.
 
 import json
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from models.config import TrainingConfig
@@ -24,6 +25,7 @@ Sort = Literal["newest", "active", "name", "epochs", "frechet"]
 SEPARATOR, AROUND_TAGS = "\x1f", "\x1e"
 UNNAMED = "\U0010ffff"  # sorts after every name
 LOOKED_AT = 2500  # jobs that one script looks at: a few milliseconds of Redis
+EPOCHS_AT_ONCE = 2000  # of all jobs of a page that has more than one
 INDEXED_AT_ONCE = 50  # jobs; each has up to a thousand epochs
 CHECKED_AT_ONCE = 1000  # ids that are checked for being indexed
 SEGMENT = 2**40  # of the ranks of `active`, as in lua/list.lua
@@ -40,6 +42,7 @@ class Selection(NamedTuple):
     search: str = ""  # words: each is in the name or the tags, or begins the id
     tag: str = ""
     archived: bool | None = None
+    checkpoint: str = ""  # that is evaluated
     before: str | None = None  # the last job of the previous page
     at: str | None = None  # and its position then
     only_last_epoch: bool = False  # of each job, which a list of long runs reads much faster
@@ -101,7 +104,10 @@ class JobCatalog:
         return await self.jobs.read(job_id)
 
     async def page(self, selection: Selection) -> Listed:
-        """List the jobs of a page. Raises JobNotFound if `before` is no job and `at` is not given."""
+        """List the jobs of a page, fewer than `limit` if these have many epochs.
+
+        Raises JobNotFound if `before` is no job and `at` is not given.
+        """
         if selection.needs_index:
             await self.complete_index()
         start = "" if selection.before is None else await self._rank(selection)
@@ -111,17 +117,28 @@ class JobCatalog:
         found: list[tuple[str, str]] = []
         while True:
             words = selection.search.casefold().split()
-            start, *pairs = await self._list(args=[*query, wanted - len(found), start, LOOKED_AT, *words])
+            bounds: list[str | int] = [wanted - len(found), start, LOOKED_AT]
+            start, *pairs = await self._list(args=[*query, *bounds, selection.checkpoint, *words])
             found += zip(pairs[::2], pairs[1::2], strict=True)
             if not start or len(found) >= wanted:
                 break
         page = found[: selection.limit]
+        if not selection.only_last_epoch:
+            page = page[: await self._count_read_at_once([job_id for job_id, _ in page])]
         ids = [job_id for job_id, _ in page]
         jobs = await (self._read_last(ids) if selection.only_last_epoch else self.jobs.read_all(ids)) if ids else []
         jobs = [job for job in jobs if selection.status in (None, job.status)]  # it may have changed since
         positions = {job_id: rank.partition(SEPARATOR)[0] for job_id, rank in page}
-        last = ids[-1] if len(found) > selection.limit else None
+        last = ids[-1] if len(found) > len(ids) else None
         return Listed(jobs, last, last and positions[last], positions)
+
+    async def _count_read_at_once(self, ids: list[str]) -> int:
+        """Return how many of the first jobs have EPOCHS_AT_ONCE epochs together: one or more, if there is any job."""
+        async with self.jobs.redis.pipeline(transaction=False) as pipeline:
+            for job_id in ids:
+                pipeline.hlen(epochs_key(job_id))
+            sums = accumulate(await pipeline.execute())
+        return max(1, sum(1 for epochs in sums if epochs <= EPOCHS_AT_ONCE))
 
     async def _read_last(self, ids: list[str]) -> list[AnyJob]:
         """Return jobs with their last epoch only."""

@@ -1,8 +1,9 @@
 -- ARGV: order, kind of jobs, status or '', '1' for archived jobs, '0' for others or '' for both, folded tag or '', how
--- many to find, rank after which to begin or '', how many to look at, then folded words that each must be found.
+-- many to find, rank after which to begin or '', how many to look at, the checkpoint that is evaluated or '', then
+-- folded words that each must be found.
 -- Returns the rank after which to continue or '' at the end, then id, rank, id, rank, ...
 local order, kind_of_jobs, status, archived, tag = unpack(ARGV, 1, 5)
-local wanted, start, most = tonumber(ARGV[6]), ARGV[7] ~= '' and ARGV[7], tonumber(ARGV[8])
+local wanted, start, most, checkpoint = tonumber(ARGV[6]), ARGV[7] ~= '' and ARGV[7], tonumber(ARGV[8]), ARGV[9]
 local listed = LISTS[kind_of_jobs]
 local SEGMENT = 2 ^ 40 -- more than any rank
 local CHUNK = 100 -- entries that are read at once
@@ -37,26 +38,32 @@ local function chunk(key, base, from) -- pairs of id and rank
   return pairs_found
 end
 local function lines_of(found) -- all at once, which is much faster
-  if (tag == '' and #ARGV == 8) or #found == 0 then return {} end
+  if (tag == '' and #ARGV == 9) or #found == 0 then return {} end
   local ids = {}
   for i, each in ipairs(found) do ids[i] = each[1] end
   return redis.call('HMGET', LINES, unpack(ids))
 end
 local function has_words(id, line)
   if tag ~= '' and not string.find(line, '\30' .. tag .. '\30', 1, true) then return false end
-  for i = 9, #ARGV do
+  for i = 10, #ARGV do
     if not string.find(line, ARGV[i], 1, true) and string.sub(id, 1, #ARGV[i]) ~= ARGV[i] then return false end
   end
   return true
 end
+local function evaluates(order) -- the text is searched first, because most orders are of other checkpoints
+  if not order or not string.find(order, checkpoint, 1, true) then return false end
+  local is_json, decoded = pcall(cjson.decode, order)
+  return is_json and type(decoded) == 'table' and decoded.checkpoint == checkpoint
+end
 local function matches(id, omitted, line)
   if not has_words(id, line or '') then return false end
-  local job = redis.call('HMGET', record(id), 'status', 'archived')
+  local job = redis.call('HMGET', record(id), 'status', 'archived', 'evaluation')
   if not job[1] then
     if order ~= 'newest' and order ~= 'active' then forget_ranks(id) end -- an older version deleted the job
     return false
   end
   if (omitted or {})[job[1]] or (status ~= '' and job[1] ~= status) then return false end
+  if checkpoint ~= '' and not evaluates(job[3]) then return false end
   if archived ~= '' and (job[2] == '1') ~= (archived == '1') then return false end
   return true
 end
