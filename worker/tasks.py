@@ -128,7 +128,8 @@ def count_the_lost(exception: BaseException | None = None, **_: object) -> None:
     """In the parent: count a training process that was killed, since it cannot report this itself."""
     if isinstance(exception, WorkerLostError):
         metrics.tell(metrics.PROCESSES_LOST)
-        metrics.tell(metrics.IMAGES_PER_SECOND, 0)
+        for gauge in (metrics.IMAGES_PER_SECOND, metrics.WAITS_FOR_STORAGE):
+            metrics.tell(gauge, 0)
         release_ended()
 
 

@@ -18,6 +18,8 @@ from tests.faults.world import Outcome, World, check, running_world
 from tests.support.class_folders import write_classes
 from tests.support.disks import mounted_disk
 from tests.support.forks import run_acgan
+from tests.support.ports import free_port
+from tests.support.worker_figures import read_figures
 from worker.jobs.errors import StoreUnavailable
 from worker.jobs.model import JobStatus
 
@@ -34,9 +36,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def cramped(tmp_path: Path, small_disk: Path) -> Iterator[World]:
-    with running_world(tmp_path / "world", store=small_disk / "checkpoints") as made:
+    figures = {"ACGAN_METRICS_PORT": str(free_port())}
+    with running_world(tmp_path / "world", store=small_disk / "checkpoints", environment=figures) as made:
         made.start_worker()
         yield made
+
+
+def waits_for_storage(world: World) -> float:
+    return read_figures(int(world.environment["ACGAN_METRICS_PORT"]))["acgan_worker_waits_for_storage"]
 
 
 def test_a_full_disk_delays_a_run_and_harms_nothing(cramped: World, small_disk: Path, undisturbed: Outcome) -> None:
@@ -53,9 +60,11 @@ def test_a_full_disk_delays_a_run_and_harms_nothing(cramped: World, small_disk: 
     cramped.until("the record has the trouble", lambda: "disk is full" in (cramped.job(job_id).trouble or ""))
     job = cramped.job(job_id)
     assert job.status == JobStatus.RUNNING
+    cramped.until("the metrics show it", lambda: waits_for_storage(cramped) == 1)
     filler.unlink()
     cramped.note("there is room")
     assert cramped.until_ended(job_id).status == JobStatus.SUCCEEDED
+    cramped.until("the metrics show the end of it", lambda: waits_for_storage(cramped) == 0)
     assert cramped.job(job_id).trouble is None
     check(cramped, [job_id], undisturbed)
 

@@ -16,6 +16,7 @@ from worker.jobs.model import Job
 from worker.lifecycle import shutdown
 from worker.lifecycle.lease import Lease
 from worker.lifecycle.retry import pause, retry_until_stored
+from worker.observability import metrics
 from worker.settings import WorkerSettings
 
 logger = logging.getLogger(__name__)
@@ -72,24 +73,36 @@ class JobContext:
     def retry_storage(self, what: str, step: Callable[[], Result]) -> Result:
         """Retry a step that uses the storage until it succeeds: it waits for space on the disk, and for a response.
 
-        Meanwhile the job's `trouble` gives the reason; `what` is the effect of a failure. Raises what `check` raises;
-        other OSErrors.
+        Meanwhile the job's `trouble` gives the reason; `what` is the effect of a failure. A reason that stays the same
+        is logged and recorded once: the events of all jobs share a stream of limited length. Raises what `check`
+        raises; other OSErrors.
         """
-        waited = False
-        while True:
-            try:
-                done = step()
-                break
-            except OSError as error:
-                trouble = f"the disk is full: {what} until space is freed" if error.errno in DISK_FULL else None
-                if isinstance(error, TimeoutError):
-                    trouble = f"{what}: {error}"
-                if trouble is None:
-                    raise
-                logger.error("job %s: %s (%s)", self.job.id, trouble, error)
-            waited = True
-            self.record(partial(self.jobs.set_trouble, self.claim, trouble))
-            pause(DISK_SECONDS, self.check)
-        if waited:
+        trouble = ""
+        try:
+            while True:
+                try:
+                    done = step()
+                    break
+                except OSError as error:
+                    if not (reason := reason_to_wait(what, error)):
+                        raise
+                    if is_new := reason != trouble:
+                        logger.error("job %s: %s (%s)", self.job.id, reason, error)
+                trouble = reason
+                metrics.tell(metrics.WAITS_FOR_STORAGE, 1)  # each time, because one message may be lost
+                if is_new:
+                    self.record(partial(self.jobs.set_trouble, self.claim, trouble))
+                pause(DISK_SECONDS, self.check)
+        finally:
+            if trouble:
+                metrics.tell(metrics.WAITS_FOR_STORAGE, 0)
+        if trouble:
             self.record(partial(self.jobs.set_trouble, self.claim, ""))
         return done
+
+
+def reason_to_wait(what: str, error: OSError) -> str:
+    """Return the `trouble` of a job that waits until the storage can be used; empty if waiting does not help."""
+    if isinstance(error, TimeoutError):
+        return f"{what}: {error}"
+    return f"the disk is full: {what} until space is freed" if error.errno in DISK_FULL else ""

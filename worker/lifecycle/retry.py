@@ -21,13 +21,15 @@ def pause(seconds: float, check: Callable[[], None]) -> None:
 
 def retry_until_stored(write: Callable[[], None], check: Callable[[], None] = lambda: None) -> None:
     """Call `write` until it succeeds. Raises StoreUnavailable after ten minutes, and what `check` raises."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline, logged = time.monotonic() + PATIENCE_SECONDS, ""
     while True:
         try:
             return write()
         except StoreUnavailable as error:
             if time.monotonic() > deadline:
                 raise
-            logger.warning("writing to Redis failed; retrying: %s", error)
+            if str(error) != logged:
+                logger.warning("writing to Redis failed; retrying: %s", error)
+            logged = str(error)
         check()
         time.sleep(1.0)

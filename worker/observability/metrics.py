@@ -57,6 +57,9 @@ SAVE_SECONDS = Histogram(
     "acgan_worker_save_seconds", "Seconds to save the state of a run.", buckets=WRITING, registry=REGISTRY
 )
 SAVES_FAILED = Counter("acgan_worker_saves_failed", "States that could not be saved.", registry=REGISTRY)
+WAITS_FOR_STORAGE = Gauge(
+    "acgan_worker_waits_for_storage", "Whether the job waits for the store, or for space in it.", registry=REGISTRY
+)
 PUBLISH_SECONDS = Histogram(
     "acgan_worker_publish_seconds", "Seconds to make and write a checkpoint.", buckets=WRITING, registry=REGISTRY
 )

@@ -1,6 +1,11 @@
-"""Conversion of obstore's errors to those of the storage interface."""
+"""Conversion of obstore's errors to those of the storage interface.
+
+Their sentences contain nothing that differs between two attempts of the same step, such as seconds or the random part
+of a name: a job that waits for the store records its trouble again only if the sentence has changed.
+"""
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -13,6 +18,9 @@ from models.registry.storage.base import Unreachable
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
+
+STAGED = re.compile(r"\.\d+\.[0-9a-f]{8}(?=/)")  # token and random part in the name of a staged folder
+REQUEST = re.compile(r"(Error performing \w+ \w+://[^/\s]+)\S* in .*? - ")  # object, seconds and number of retries
 
 
 class Changed(Exception):
@@ -39,6 +47,7 @@ def connect(address: str, seconds: float) -> "ObjectStore":
 @contextmanager
 def asking(trouble: str) -> Iterator[None]:
     """Convert errors of requests inside. Raises FileNotFoundError, Changed, Unreachable, OSError."""
+    trouble = STAGED.sub("", trouble)
     try:
         yield
     except (exceptions.AlreadyExistsError, exceptions.PreconditionError) as error:
@@ -52,4 +61,4 @@ def asking(trouble: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    return str(error).partition("\n")[0][:300]
+    return REQUEST.sub(r"\1: ", str(error).partition("\n")[0])[:300]

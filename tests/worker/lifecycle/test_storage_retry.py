@@ -1,11 +1,14 @@
 """While a run waits for the store, the job's record names the file and the error."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
+import redis
 
 from benchmarks.records import ask_desk
 from models.config import TrainingConfig
@@ -16,8 +19,10 @@ from tests.support.stores import put_back
 from tests.worker.conftest import cancel_during_run, keep_leases, until
 from worker.jobs.client import Order
 from worker.jobs.consumer import JobConsumer
+from worker.jobs.keys import EVENTS
 from worker.jobs.model import Job, JobStatus
-from worker.lifecycle import context
+from worker.lifecycle import context, retry
+from worker.observability import metrics
 from worker.runner import run_next_job
 from worker.settings import WorkerSettings
 
@@ -56,9 +61,33 @@ def running(settings: WorkerSettings, config: TrainingConfig) -> Iterator[str]:
     assert not worker.is_alive()
 
 
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses between two attempts, in seconds; one is added when it begins."""
+    begun: list[float] = []
+
+    def pause(seconds: float, check: Callable[[], None]) -> None:
+        begun.append(seconds)
+        retry.pause(seconds, check)
+
+    monkeypatch.setattr(context, "pause", pause)
+    return begun
+
+
+def troubles(settings: WorkerSettings, job_id: str) -> list[str]:
+    """The `trouble` events of a job, in order."""
+    with redis.Redis.from_url(settings.redis_url, decode_responses=True) as client:
+        events: Any = client.xrange(EVENTS)
+    return [each["data"] for _, each in events if (each["job"], each["kind"]) == (job_id, "trouble")]
+
+
+def waits_for_storage() -> float | None:
+    return metrics.REGISTRY.get_sample_value("acgan_worker_waits_for_storage")
+
+
 @pytest.mark.parametrize("name", [FENCE, POINTER, "store.json"])
 def test_a_file_that_cannot_be_read_delays_the_run_and_is_named(
-    settings: WorkerSettings, store: CheckpointStore, config: TrainingConfig, name: str
+    settings: WorkerSettings, store: CheckpointStore, config: TrainingConfig, name: str, pauses: list[float]
 ) -> None:
     kept = (store.root / name).read_bytes()
     (store.root / name).unlink()
@@ -66,11 +95,30 @@ def test_a_file_that_cannot_be_read_delays_the_run_and_is_named(
     with running(settings, config) as job_id:
         until_trouble(settings, job_id, f"{name} cannot be read: is not a regular file")
         assert record(settings, job_id).status == JobStatus.RUNNING
+        until(lambda: len(pauses) > 5)
+        until(lambda: waits_for_storage() == 1)
         (store.root / name).rmdir()
         (store.root / name).write_bytes(kept)
     job = record(settings, job_id)
     assert (job.status, job.trouble) == (JobStatus.SUCCEEDED, None)
+    found = troubles(settings, job_id)
+    assert found[-1] == ""
+    assert all(earlier != later for earlier, later in pairwise(found))  # what stays the same is no event
+    assert waits_for_storage() == 0
     assert violations(store, [job]) == []
+
+
+def test_a_job_that_is_cancelled_no_longer_waits(
+    settings: WorkerSettings, store: CheckpointStore, config: TrainingConfig
+) -> None:
+    (store.root / FENCE).unlink()
+    (store.root / FENCE).mkdir()
+    with running(settings, config) as job_id:
+        until_trouble(settings, job_id, FENCE)
+        until(lambda: waits_for_storage() == 1)
+        ask_desk(settings.redis_url, lambda jobs: jobs.cancel(job_id))
+    assert record(settings, job_id).status == JobStatus.CANCELLED
+    assert waits_for_storage() == 0
 
 
 @pytest.fixture

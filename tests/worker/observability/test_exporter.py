@@ -8,19 +8,19 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from models.config import TrainingConfig
+from models.registry.store import FENCE
 from tests.conftest import RunningRedis
 from tests.support.failures import HasJobs, explained
 from tests.support.ports import free_port
+from tests.support.worker_figures import read_figures
 from worker.jobs.client import Order
 from worker.jobs.model import ENDED, Job, JobStatus
 
@@ -71,15 +71,7 @@ class Worker(HasJobs):
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
     def figures(self) -> dict[str, float]:
-        """Values by name and label values, in the order of the labels' names: `name{loss,generator,test}`."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=30) as answer:
-            families = text_string_to_metric_families(answer.read().decode())
-        samples = [sample for family in families for sample in family.samples]
-        return {sample.name + labelled(sample.labels): sample.value for sample in samples}
-
-
-def labelled(labels: dict[str, str]) -> str:
-    return f"{{{','.join(labels[name] for name in sorted(labels))}}}" if labels else ""
+        return read_figures(self.port)
 
 
 @contextmanager
@@ -180,6 +172,24 @@ def test_killing_a_training_process_loses_neither_counts_nor_the_port(worker: Wo
     worker.until("it continues to train", lambda: worker.figures()["acgan_worker_iterations_total"] > counted + 20)
     worker.redis.ask(lambda jobs: jobs.cancel(job_id))
     worker.until("the end is logged", lambda: worker.figures()["acgan_worker_jobs_ended_total{cancelled}"] == 1)
+
+
+def test_a_killed_process_no_longer_waits_for_storage(worker: Worker, finished: Job) -> None:
+    """It cannot report this itself. The job was cancelled, so that no other process waits in its place."""
+    fence = worker.log.parent / "checkpoints" / FENCE
+    kept = fence.read_bytes()
+    fence.unlink()
+    fence.mkdir()
+    job_id = worker.accept()
+    worker.until("it waits", lambda: worker.figures()["acgan_worker_waits_for_storage"] == 1)
+    trainer = int(str(worker.job(job_id).worker).rpartition(":")[2])
+    os.kill(trainer, signal.SIGSTOP)
+    worker.redis.ask(lambda jobs: jobs.cancel(job_id))
+    os.kill(trainer, signal.SIGKILL)
+    assert worker.until_ended(job_id).status == JobStatus.CANCELLED
+    worker.until("it no longer waits", lambda: worker.figures()["acgan_worker_waits_for_storage"] == 0)
+    fence.rmdir()
+    fence.write_bytes(kept)
 
 
 def test_a_port_in_use_disables_the_metrics_and_fails_no_job(
