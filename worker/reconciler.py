@@ -1,7 +1,7 @@
 """Recovers from lost messages, workers and responses within seconds: a thread in each Celery parent.
 
 It queues jobs whose worker was lost, sends a message if jobs wait and no message is queued, and ends a worker that is
-alive but receives no messages.
+alive but receives no messages, or whose Redis may delete jobs.
 """
 
 import logging
@@ -16,6 +16,7 @@ from kombu.exceptions import OperationalError
 from worker.jobs.consumer import JobConsumer
 from worker.jobs.errors import StoreUnavailable
 from worker.jobs.model import RunsOn, taken_by
+from worker.jobs.redis_client import UnsafeRedisConfig
 from worker.lifecycle.heartbeat import LEAST_SILENT_ROUNDS, START_SECONDS, Pulses
 from worker.observability import metrics
 from worker.observability.background_loops import STUCK_SECONDS, Beat, Supervisor
@@ -26,13 +27,15 @@ logger = logging.getLogger(__name__)
 DEAF_ROUNDS = 4  # rounds in a row in which claimable jobs waited and messages were sent, but this worker was idle
 UNSEEN_ROUNDS = 4  # rounds after which a worker that was not seen is removed from the list
 EXIT_CODE = 75  # EX_TEMPFAIL: the supervisor restarts the worker
+MISTAKE = 2  # exit code of an error that the user can fix, as in every command
 
 
 class Reconciler:
     """`notify_workers` notifies the workers that a job waits; `idle` returns whether this worker runs no job.
 
     `kind` is the kind of this worker, `cpu` or `gpu`. `begin` is called once, after the first round that succeeds, and
-    again if it raises StoreUnavailable or OSError.
+    again if it raises StoreUnavailable or OSError. `shut_down` ends this worker with an exit code, after it has handed
+    its job back; `end_process` ends it at once.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Reconciler:
         children: Callable[[], Sequence[int]] = lambda: (),
         supervisor: Supervisor | None = None,
         begin: Callable[[JobConsumer], None] = lambda _consumer: None,
+        shut_down: Callable[[int], None] = lambda _code: None,
     ) -> None:
         self.consumer = consumer
         self.begin = begin
@@ -66,6 +70,7 @@ class Reconciler:
         self.backoff_seconds = backoff_seconds
         self.kind = kind
         self.end_process = end_process
+        self.shut_down = shut_down
         self.deaf_rounds = 0
         self.claims_seen = 0
         self._over = threading.Event()
@@ -85,9 +90,11 @@ class Reconciler:
 
     def _keep(self, beat: Beat) -> None:
         lists_are_whole = has_begun = False
+        logged = None
         while not self._over.is_set():
             trouble = None
             try:
+                self.consumer.check_eviction()  # in each round: Redis may be another one since the last
                 self.once()
                 if not lists_are_whole:
                     self.rebuild_indexes()
@@ -95,12 +102,18 @@ class Reconciler:
                 if not has_begun:
                     self.begin(self.consumer)
                     has_begun = True
+            except UnsafeRedisConfig as error:
+                logger.error("the worker ends: %s", error)
+                self._over.set()
+                self.shut_down(MISTAKE)
             except (StoreUnavailable, OperationalError, OSError) as error:
                 self.deaf_rounds = 0
                 lists_are_whole = False  # the next Redis may be another one, with data of an older version
-                logger.warning("Redis does not answer: %s", error)
                 trouble = f"Redis: {error}"
+                if trouble != logged:
+                    logger.warning("Redis does not answer: %s", error)
             beat(trouble)
+            logged = trouble
             self._over.wait(self.seconds)
         with suppress(StoreUnavailable):
             self.consumer.gone(self.kind)

@@ -34,20 +34,24 @@ from worker.lifecycle.workshops import clear_workshops
 from worker.observability import exporter, log_config, metrics, tracing
 from worker.observability.metrics_channel import NAME as LINE
 from worker.observability.metrics_channel import Sender
-from worker.reconciler import Reconciler
+from worker.reconciler import MISTAKE, Reconciler
 from worker.settings import WorkerSettings
 from worker.tracker_catalog import TrackerMissing, require_libraries
 from worker.webhooks.sender import WebhookSender
 
 logger = logging.getLogger(__name__)
 
-MISTAKE = 2  # exit code of an error that the user can fix, as in every command
-
 settings = WorkerSettings()
 celery = make_celery(settings)
 
 
 class Worker(celery.Worker):  # type: ignore[misc, name-defined]
+    def start(self) -> None:
+        """Run until the end. Ends the process with the exit code, because `worker_main` ignores it."""
+        super().start()
+        if self.exitcode:
+            sys.exit(self.exitcode)
+
     def install_platform_tweaks(self, worker: Any) -> None:
         """Set Celery's signal handlers, except its restart on SIGHUP."""
         super().install_platform_tweaks(worker)
@@ -81,6 +85,12 @@ def draw_shard(**shard: Any) -> None:
         shards.draw_shard(settings, message, str(current_task.request.get(tracing.TRACEPARENT) or ""))
 
 
+def shut_down(code: int) -> None:
+    """End this worker with an exit code, and hand its job back first, as after SIGTERM."""
+    hand_the_job_back()
+    state.should_stop = code
+
+
 reconciler = Reconciler(
     JobConsumer.connect(settings.redis_url),
     notify_workers=partial(notify_workers, celery),
@@ -90,6 +100,7 @@ reconciler = Reconciler(
     lease_seconds=settings.lease_seconds,
     children=shutdown.children,
     begin=partial(clear_workshops, settings),
+    shut_down=shut_down,
 )
 webhooks = WebhookSender.of(settings)
 

@@ -13,7 +13,7 @@ from worker.jobs.client import Order
 from worker.jobs.consumer import JobConsumer
 from worker.jobs.keys import index_key, job_key, notifications_key
 from worker.jobs.model import JobKind, JobStatus, RunsOn
-from worker.reconciler import DEAF_ROUNDS, EXIT_CODE, Reconciler
+from worker.reconciler import DEAF_ROUNDS, EXIT_CODE, MISTAKE, Reconciler
 
 
 class Parts:
@@ -24,9 +24,11 @@ class Parts:
         self.url = url
         self.idle = True
         self.ends: list[int] = []
+        self.shut_down: list[int] = []
         self.reconciler = Reconciler(
-            self.consumer, self.notify_workers, lambda: self.idle, 1.0, 10.0, "cpu", self.ends.append
-        )
+            self.consumer, self.notify_workers, lambda: self.idle, 1.0, 10.0, "cpu", self.ends.append,
+            shut_down=self.shut_down.append,
+        )  # fmt: skip
 
     def notify_workers(self, runs_on: RunsOn) -> None:
         self.consumer.redis.lpush(notifications_key(runs_on), "knock")
@@ -107,6 +109,25 @@ def test_a_redis_outage_ends_no_worker(parts: Parts) -> None:
     parts.reconciler.stop()
     assert parts.ends == []
     assert parts.reconciler.deaf_rounds == 0
+
+
+def test_a_redis_that_may_delete_jobs_from_now_on_ends_the_worker(
+    mortal_redis: RunningRedis, caplog: pytest.LogCaptureFixture
+) -> None:
+    parts = Parts(mortal_redis.url)
+    parts.reconciler.seconds = 0.02
+    rounds: list[RunsOn] = []
+    parts.reconciler.notify_workers = rounds.append  # no message is queued, so that each round sends one
+    parts.accept()
+    parts.idle = False
+    parts.reconciler.start()
+    until(lambda: len(rounds) > 3)
+    assert parts.shut_down == []
+    parts.consumer.redis.config_set("maxmemory-policy", "allkeys-lfu")
+    parts.reconciler.join(60)
+    assert (parts.shut_down, parts.ends) == ([MISTAKE], [])
+    assert "Redis may delete jobs" in caplog.text
+    assert "set maxmemory-policy to noeviction" in caplog.text
 
 
 def test_lists_are_rebuilt_in_a_redis_that_is_new_to_it(
