@@ -258,6 +258,12 @@ def test_a_rolling_update_drops_no_request() -> None:
     assert pod["terminationGracePeriodSeconds"] > seconds + GRACE_SECONDS
 
 
+def test_a_replica_that_is_cut_off_from_redis_stays_ready() -> None:
+    """It draws digits. Until its request to Redis times out, /readyz takes up to three seconds (docs/operations.md)."""
+    (api,) = [each for each in of_kind("Deployment", base()) if each["metadata"]["name"] == "acgan-api"]
+    assert api["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]["timeoutSeconds"] > 3
+
+
 # ----------------------------------------------------------------------------
 # Run for real.
 
