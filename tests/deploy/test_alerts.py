@@ -55,7 +55,7 @@ NOBODY, DISAGREE, WAITS = "AcganJobsWaitForNobody", "AcganReplicasDisagree", "Ac
 EACH_MINUTE, BETWEEN = range(MINUTES), [0, *range(MINUTES - 1)]  # the second replica is asked before the first
 CASES = [
     Case("a job waits while another one runs", NOBODY, jobs(queued=1, running=1, workers=1), fires=False),
-    Case("nothing is to be done", NOBODY, jobs(queued=0, running=0, workers=0), fires=False),
+    Case("no job waits", NOBODY, jobs(queued=0, running=0, workers=0), fires=False),
     Case("the last job runs", NOBODY, jobs(queued=0, running=1, workers=1), fires=False),
     Case("no worker takes a job", NOBODY, jobs(queued=1, running=0, workers=1), fires=True),
     Case("all workers died during a run", NOBODY, jobs(queued=1, running=1, workers=0), fires=True),
