@@ -128,6 +128,7 @@ def log_as_we_do(**_: object) -> None:
 @celeryd_after_setup.connect  # type: ignore[untyped-decorator]
 def begin(**_: object) -> None:
     os.environ["_MP_FORK_LOGLEVEL_"] = ""  # otherwise the training process first logs in billiard's format
+    shutdown.keep_requests()
     metrics.BUSY.set_function(lambda: len(state.active_requests))
     if settings.metrics_port:
         line = exporter.export(settings.metrics_host, settings.metrics_port, reconciler.supervisor)

@@ -13,6 +13,7 @@ from billiard import active_children
 from worker.lifecycle.signal_flag import SignalFlag
 
 OF_THE_GROUP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+REQUEST = signal.SIGUSR2  # of the parent process to its training processes
 
 _requested = SignalFlag()
 
@@ -21,13 +22,22 @@ class Interrupted(Exception):
     """This worker is shutting down. The job goes back to the queue."""
 
 
+def keep_requests() -> None:
+    """In the parent process: a request that reaches a later training process before it listens waits until it does.
+
+    Otherwise the request would end the process. A process inherits the blocked signals of its parent.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, [REQUEST])
+
+
 def listen() -> None:
     """In the training process: react to the parent's signal, and ignore signals that reach the whole process group.
 
     Ctrl-C, systemd and a closed terminal signal every process of a group at once. If the signal ended the training
     process, its state would not be saved. The parent gets the same signal and forwards it.
     """
-    signal.signal(signal.SIGUSR2, lambda *_: _requested.set())
+    signal.signal(REQUEST, lambda *_: _requested.set())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [REQUEST])
     for sign in OF_THE_GROUP:
         signal.signal(sign, signal.SIG_IGN)
 
@@ -41,7 +51,7 @@ def pass_on() -> None:
     """In the parent process: forward the shutdown to the training processes."""
     for pid in children():
         with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGUSR2)
+            os.kill(pid, REQUEST)
 
 
 def handle_one_signal_at_a_time() -> None:

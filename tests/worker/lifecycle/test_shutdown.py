@@ -1,9 +1,14 @@
-"""Signals that arrive while the handler of another one runs."""
+"""Signals that arrive while the handler of another one runs, or before there is a handler."""
 
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from tests.faults.world import START_SECONDS, running_world
 
 NESTED = """
 import os, signal, sys, threading
@@ -64,3 +69,15 @@ def test_a_signal_during_the_handler_of_another_does_not_wait_for_it(first: str,
 
 def test_a_training_process_that_is_signalled_twice_at_once_is_interrupted() -> None:
     assert output_of(IN_TRAINING) == "interrupted\n"
+
+
+def test_a_worker_that_ends_while_its_training_process_starts_does_not_kill_it(tmp_path: Path) -> None:
+    with running_world(tmp_path) as world:
+        worker = world.start_worker()
+        children = Path(f"/proc/{worker.pid}/task/{worker.pid}/children")
+        world.until("a training process starts", children.read_text, START_SECONDS)
+        os.kill(worker.pid, signal.SIGTERM)
+        world.until("the worker ends", lambda: worker.poll() is not None)
+        log = world.log.read_text()
+    assert worker.returncode == 0
+    assert "exited with" not in log, log
