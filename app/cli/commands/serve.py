@@ -3,7 +3,7 @@
 import logging
 from contextlib import suppress
 
-from app.cli.errors import error_console, fail_on, read_settings, require_posix
+from app.cli.errors import error_console, fail, fail_on, read_settings, require_posix
 from app.cli.options import Home, Host, Port
 
 logger = logging.getLogger(__name__)
@@ -38,4 +38,4 @@ def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
     with suppress(KeyboardInterrupt):
         server.run()
     if server.device_is_broken:
-        raise SystemExit(EXIT_CODE)
+        fail("the API can no longer use its device; another process can: start it again", EXIT_CODE)

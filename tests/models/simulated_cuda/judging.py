@@ -176,7 +176,7 @@ def check_verifier() -> dict[str, Any]:
     digits = np.zeros((100, 28, 28), np.uint8)
     with (
         simulated_cuda(allow_non_fake_inputs=True),
-        mock.patch("models.evaluation.verifier.to_bytes", return_value=b""),
+        mock.patch("models.evaluation.judge.to_bytes", return_value=b""),
         mock.patch("models.evaluation.verifier.look", looked),
         mock.patch.object(Tensor, "numpy", lambda tensor: np.zeros(tuple(tensor.shape), np.float32)),
     ):
@@ -200,7 +200,7 @@ def drawing_generator() -> Iterator[FoldedGenerator]:
 
     with (
         simulated_cuda(allow_non_fake_inputs=True),
-        mock.patch("models.evaluation.verifier.to_bytes", return_value=b""),
+        mock.patch("models.evaluation.judge.to_bytes", return_value=b""),
         mock.patch.object(Tensor, "numpy", ones),
     ):
         with HostReads():
