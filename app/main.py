@@ -45,9 +45,9 @@ from app.middleware.response_headers import RateHeaders
 from app.middleware.root_path import RootPath
 from app.middleware.route_cache import RouteCacheMiddleware
 from app.middleware.telemetry import telemetry_config
+from app.problems.device_health import DeviceHealth
 from app.security.api_keys import Keyring
 from app.security.rate_limit import LocalRate, SharedRate
-from app.server.device_health import DeviceHealth
 from app.settings import AppSettings
 from models.registry.store import CheckpointStore
 from models.torch_device import find_device

@@ -13,6 +13,7 @@ from starlette.routing import Match
 
 from app.api.event_stream import NothingFollows
 from app.api.routes.training import VISIBLE_ASCII
+from app.problems.device_health import DEVICE_ERRORS
 from app.problems.problem import Mistake, answer, answer_error, full_stop
 from app.problems.redis_diagnosis import explain_error
 from app.problems.refusals import TOO_LONG
@@ -20,7 +21,6 @@ from app.problems.validation_messages import but_is, reason, shown
 from app.schemas.checkpoints import ORDER_TAGS
 from app.schemas.compositions import NUMBER
 from app.schemas.datasets import FILE_NAME
-from app.server.device_health import DEVICE_ERRORS
 from models.bounded_reading import FileInvalid
 from models.errors import AcganError
 from worker.jobs.errors import StoreUnavailable

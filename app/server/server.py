@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.api.dependencies import Services
-from app.server.device_health import DeviceHealth
+from app.problems.device_health import DeviceHealth
 from app.server.protocol import BoundedProtocol, WaitQueue
 
 try:
