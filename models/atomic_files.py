@@ -151,17 +151,30 @@ def remove_tree(path: Path) -> None:
     raise OSError(errno.ENOTEMPTY, "other processes change the folder", str(path))
 
 
+def clock_of(folder: Path) -> float:
+    """Return the time that a file gets if it is written now in `folder`, in seconds since 1970.
+
+    Compute the age of a file with it: the clock of this host may be wrong, while that of the host or of the file server
+    that gave the file its time is right. If no file can be created there, it is the time of this host.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder, prefix=".clock.", suffix=TEMPORARY) as file:
+            return os.fstat(file.fileno()).st_mtime
+    except OSError:
+        return time.time()
+
+
 def remove_old_temporary(folder: Path, seconds: float = OLD_SECONDS) -> list[str]:
     """Delete hidden temporary files and partly deleted folders that killed processes left directly in `folder`.
 
     Keeps everything changed in the last `seconds`, and files that cannot be deleted. Returns the deleted names.
     Raises OSError if the folder cannot be listed.
     """
-    removed = []
+    removed, now = [], clock_of(folder)
     for path in [folder / name for name in names_in(folder)]:
         with suppress(OSError):
             found = path.lstat()
-            is_old = time.time() - max(found.st_mtime, found.st_ctime) > seconds
+            is_old = now - max(found.st_mtime, found.st_ctime) > seconds
             if not path.name.startswith(".") or not is_old:
                 continue
             if path.name.endswith(TEMPORARY) and stat.S_ISREG(found.st_mode):

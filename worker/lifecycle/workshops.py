@@ -7,11 +7,11 @@ there, the folder stays until a worker of this machine calls `clear_workshops`.
 import logging
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from models.atomic_files import clock_of
 from worker.jobs.consumer import JobConsumer
 from worker.jobs.model import JobStatus
 from worker.settings import WorkerSettings
@@ -50,7 +50,7 @@ def job_folders(workshops: Path) -> list[Path]:
 
 def age_of(folder: Path) -> float:
     """Return the seconds since a folder, or anything in it, was last written; 0 if a clock was ahead then."""
-    return max(0.0, time.time() - max(times_of(folder), default=0.0))
+    return max(0.0, clock_of(folder.parent) - max(times_of(folder), default=0.0))
 
 
 def times_of(folder: Path) -> Iterator[float]:

@@ -9,7 +9,6 @@ A chunk is written atomically, and is ignored if it is damaged.
 import hashlib
 import json
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from models.atomic_files import create_in, write_durably
+from models.atomic_files import clock_of, create_in, write_durably
 from models.bounded_reading import FileDamaged
 from models.config import IMAGE_SIZE
 from models.errors import Conflict
@@ -140,8 +139,10 @@ def _lock(folder: Path) -> int | None:
 def remove_old(parent: Path, keep: str) -> None:
     """Delete the folders of imports that were not continued for a week. Ignores errors."""
 
+    now = clock_of(parent)
+
     def is_old(folder: Path) -> bool:
-        return time.time() - folder.stat().st_mtime > OLD_SECONDS
+        return now - folder.stat().st_mtime > OLD_SECONDS
 
     with suppress(OSError):
         for folder in parent.iterdir():

@@ -12,7 +12,16 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from models.atomic_files import DELETED, copy_durably, create_in, names_in, remove_tree, sync_folder, write_durably
+from models.atomic_files import (
+    DELETED,
+    clock_of,
+    copy_durably,
+    create_in,
+    names_in,
+    remove_tree,
+    sync_folder,
+    write_durably,
+)
 from models.bounded_reading import FileTooLarge
 from models.file_locks import try_lock
 from models.registry.storage.base import MANIFEST, Fence, Folder, Result, StoredFile, StoreReplaced
@@ -121,8 +130,8 @@ class FilesystemStorage:
         return self._within(f"the store {self.root} cannot be listed", lambda: list(self._walk()))
 
     def _walk(self) -> Iterator[StoredFile]:
-        now = time.time()
         self._check_root()
+        now = clock_of(self.root)
         for parent, _, names in os.walk(self.root, onerror=raise_unless_missing):
             place = Path(parent).relative_to(self.root)
             staged = any(part.startswith(".") for part in place.parts)

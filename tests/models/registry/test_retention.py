@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.api.openapi.evaluation_example import example
+from models.atomic_files import remove_old_temporary
 from models.data.building.order import TrainingDataOrder
 from models.registry.evaluations import LIST, publish_evaluation
 from models.registry.retention import GRACE_SECONDS, StoreFull, Usage, Uses, apply_retention, check_room
@@ -134,6 +135,20 @@ def test_temporary_files_are_deleted_after_an_hour(store: CheckpointStore) -> No
     apply_retention(store, 10**9)
     assert not any(path.exists() for path in left)
     assert not left[1].parent.exists()
+
+
+def test_a_host_whose_clock_is_ahead_deletes_no_file_that_another_one_is_writing(
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, clock = store.root / RUNNING / ".resume.safetensors.a1b2c3d4.tmp", time.time
+    written.write_bytes(b"not complete yet")
+    monkeypatch.setattr(time, "time", lambda: clock() + 2 * 3600)
+    apply_retention(store, 10**9, {RUNNING})
+    assert remove_old_temporary(written.parent) == []
+    assert written.exists()
+    os.utime(written, (clock() - 2 * 3600,) * 2)
+    apply_retention(store, 10**9, {RUNNING})
+    assert not written.exists()
 
 
 def test_shards_of_ended_jobs_are_deleted_after_an_hour(store: CheckpointStore) -> None:
