@@ -18,6 +18,7 @@ from worker.jobs.errors import StoreUnavailable
 from worker.jobs.model import RunsOn, taken_by
 from worker.jobs.redis_client import UnsafeRedisConfig
 from worker.lifecycle.heartbeat import LEAST_SILENT_ROUNDS, START_SECONDS, Pulses
+from worker.lifecycle.lease import EXIT_CODE
 from worker.observability import metrics
 from worker.observability.background_loops import STUCK_SECONDS, Beat, Supervisor
 from worker.observability.loop_reports import LoopReporter
@@ -26,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 DEAF_ROUNDS = 4  # rounds in a row in which claimable jobs waited and messages were sent, but this worker was idle
 UNSEEN_ROUNDS = 4  # rounds after which a worker that was not seen is removed from the list
-EXIT_CODE = 75  # EX_TEMPFAIL: the supervisor restarts the worker
 MISTAKE = 2  # exit code of an error that the user can fix, as in every command
 
 

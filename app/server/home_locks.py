@@ -9,7 +9,7 @@ from pathlib import Path
 from models.errors import Unavailable
 from models.file_locks import try_lock
 
-PRIVATE = Path("/run/user")  # has a folder for each user who is logged in, in which only this user writes
+PRIVATE = Path("/run/user")  # has a folder for each logged-in user; other users cannot write to it
 FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
 
 

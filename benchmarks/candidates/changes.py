@@ -198,7 +198,7 @@ class LateBatches(Iteration):
         joined = [torch.cat(pair) for pair in zip(self.first, (pixels, classes), strict=True)]
         self.first = None
         super().__call__(*joined)
-        self.average.update()  # once for each of the two batches: the average covers as many images as before
+        self.average.update()  # once for each batch: the average covers the same number of images as before
         return None
 
 

@@ -36,7 +36,7 @@ def describe(digits: np.ndarray) -> np.ndarray:
 
 
 def divide(dividend: np.ndarray, divisor: np.ndarray) -> np.ndarray:
-    """Divide as float64; 0 where the divisor is 0."""
+    """Divide as float64. A divisor of 0 gives 0."""
     result = np.zeros(len(divisor))
     np.divide(dividend, divisor, out=result, where=divisor != 0)
     return result
@@ -73,7 +73,7 @@ class Scale(NamedTuple):
 
 
 def style_ratio(rows: np.ndarray) -> float:
-    """Return how different the digits of a row are in style: 1 as much as those of different rows, 0 not at all.
+    """Return how different the digits of a row are in style. 1: as those of different rows; 0: identical.
 
     It is the unbiased variance of the descriptors within a row, averaged over rows and descriptors, each descriptor
     standardised within its class: its mean over all orders of the columns is 1.

@@ -13,7 +13,8 @@ from worker.jobs.client import Order
 from worker.jobs.consumer import JobConsumer
 from worker.jobs.keys import index_key, job_key, notifications_key
 from worker.jobs.model import JobKind, JobStatus, RunsOn
-from worker.reconciler import DEAF_ROUNDS, EXIT_CODE, MISTAKE, Reconciler
+from worker.lifecycle.lease import EXIT_CODE
+from worker.reconciler import DEAF_ROUNDS, MISTAKE, Reconciler
 
 
 class Parts:

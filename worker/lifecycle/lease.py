@@ -22,7 +22,7 @@ LISTEN_SECONDS = 1.0  # longest time between two renewals, and thus until a canc
 GRACE_SECONDS = 1.0
 END_SECONDS = 10.0  # for the thread to end: a response of Redis takes less
 STALLED_SECONDS = 900.0  # longest time without a check; an iteration and a checkpoint each take less
-EXIT_CODE = 75  # EX_TEMPFAIL
+EXIT_CODE = 75  # EX_TEMPFAIL: the supervisor of the process starts a new one
 
 
 class Cancelled(Exception):
