@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 from typing import BinaryIO, TypeVar
 
 TEMPORARY, DELETED = ".tmp", ".deleted"  # endings of the names of hidden files and folders that may be removed
@@ -20,28 +21,29 @@ NOT_REPLACED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY)  # of a wri
 Created = TypeVar("Created")
 
 
-def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
+def write_durably(path: Path, data: bytes, mode: int | None = 0o644) -> None:
     """Write `data` to `path` in one step: a reader sees the old file, the new one, or none.
 
-    Raises OSError if the disk is full or not writable; the old file is then unchanged.
+    `mode` is that of `replacing`. Raises OSError if the disk is full or not writable; the old file is then unchanged.
     """
     with replacing(path, mode) as file:
         file.write(data)
 
 
 @contextmanager
-def replacing(path: Path, mode: int = 0o644, is_durable: bool = True) -> Iterator[BinaryIO]:
+def replacing(path: Path, mode: int | None = 0o644, is_durable: bool = True) -> Iterator[BinaryIO]:
     """Create a file, or replace it in one step, by what the block writes. The folder is created if it is missing.
+
+    The file gets the permissions `mode`; with None, those that its folder and the umask give to new files.
 
     Each block writes a temporary file of its own: if several processes write the same file, the last one replaces what
     the others wrote. Without `is_durable` the file may be lost or empty after a power cut. After an error no temporary
     file is left, and the old file is unchanged. Raises OSError.
     """
-    folder, prefix = path.parent, f".{path.name[:NAME_PART]}."
-    descriptor, temporary = create_in(folder, lambda: tempfile.mkstemp(dir=folder, prefix=prefix, suffix=TEMPORARY))
+    descriptor, temporary = create_in(path.parent, lambda: _create_temporary(path, 0o666 if mode is None else 0o600))
     try:
         with os.fdopen(descriptor, "wb") as file:
-            if hasattr(os, "fchmod"):  # Windows has no such permissions
+            if mode is not None and hasattr(os, "fchmod"):  # Windows has no such permissions
                 os.fchmod(file.fileno(), mode)
             yield file
             if is_durable:
@@ -53,7 +55,13 @@ def replacing(path: Path, mode: int = 0o644, is_durable: bool = True) -> Iterato
             os.unlink(temporary)
         raise
     if is_durable:
-        sync_folder(folder)
+        sync_folder(path.parent)
+
+
+def _create_temporary(path: Path, mode: int) -> tuple[int, Path]:
+    """Create a hidden file beside `path`, open to write. Unlike one of `tempfile`, it can obey the umask."""
+    temporary = path.with_name(f".{path.name[:NAME_PART]}.{token_hex(4)}{TEMPORARY}")
+    return os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode), temporary
 
 
 def create_in(folder: Path, create: Callable[[], Created], mode: int = 0o777) -> Created:
@@ -87,7 +95,7 @@ def write_output(path: Path, data: bytes) -> None:
             path.write_bytes(data)
             return
         try:
-            write_durably(target, data, stat.S_IMODE(old.st_mode) if old else 0o666 & ~_umask())
+            write_durably(target, data, stat.S_IMODE(old.st_mode) if old else None)
         except OSError as error:
             if old is None or error.errno not in NOT_REPLACED:
                 raise
@@ -101,13 +109,6 @@ def _status(path: Path) -> os.stat_result | None:
         return path.stat()
     except FileNotFoundError:
         return None
-
-
-def _umask() -> int:
-    """Return the permissions that this process gives to no new file."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def copy_durably(path: Path, source: Path) -> None:
@@ -164,18 +165,21 @@ def clock_of(folder: Path) -> float:
         return time.time()
 
 
-def remove_old_temporary(folder: Path, seconds: float = OLD_SECONDS) -> list[str]:
+def remove_old_temporary(
+    folder: Path, seconds: float = OLD_SECONDS, is_ours: Callable[[str], bool] = lambda _: True
+) -> list[str]:
     """Delete hidden temporary files and partly deleted folders that killed processes left directly in `folder`.
 
-    Keeps everything changed in the last `seconds`, and files that cannot be deleted. Returns the deleted names.
-    Raises OSError if the folder cannot be listed.
+    Keeps everything changed less than `seconds` ago, and files that cannot be deleted. In a folder that others use too,
+    `is_ours` returns for the name of a temporary file, without its first dot, whether it may be deleted. Returns the
+    deleted names. Raises OSError if the folder cannot be listed.
     """
     removed, now = [], clock_of(folder)
     for path in [folder / name for name in names_in(folder)]:
         with suppress(OSError):
             found = path.lstat()
-            is_old = now - max(found.st_mtime, found.st_ctime) > seconds
-            if not path.name.startswith(".") or not is_old:
+            is_old = now - max(found.st_mtime, found.st_ctime) >= seconds
+            if not path.name.startswith(".") or not is_old or not is_ours(path.name[1:]):
                 continue
             if path.name.endswith(TEMPORARY) and stat.S_ISREG(found.st_mode):
                 path.unlink()

@@ -205,7 +205,8 @@ class WorkerSettings(BaseSettings):
         """Make the home accessible to its owner only; create it if needed. Ignores errors."""
         with contextlib.suppress(OSError):
             make_private(self.home)
-            remove_old_temporary(self.home)
+            for folder in (self.home, self.cache_dir, self.judges_dir):
+                remove_old_temporary(folder)
 
     def absolute_paths(self) -> dict[str, str]:
         """Return the variables that name folders, independent of the working directory, for another process."""

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from pydantic import Field
 
-from models.atomic_files import write_output
+from models.atomic_files import remove_old_temporary, write_output
 from models.bounded_reading import FileMissing, parse_record, read_bounded
 from models.errors import Conflict
 from models.file_locks import only_one
@@ -22,6 +22,7 @@ TRACKING = "tracking.json"
 LOCK = ".training.lock"  # exists while a command trains in the folder
 LOCK_SECONDS = 1.0  # to wait for a command that is about to end
 TRACKING_LIMIT = 4096  # bytes
+WRITTEN = (HISTORY, TABLE, STATE, TRACKING, "params_", "plot_")  # how the names of the files of a run begin
 
 
 class FolderTaken(Conflict, code="folder-taken"):
@@ -50,7 +51,8 @@ def tracked_id(out: Path, resume: bool) -> str:
 def taken_folder(out: Path, resume: bool) -> Iterator[None]:
     """Create the folder for a new run, or check that it holds a run to resume; then keep other commands out of it.
 
-    On a mount without locks, other commands are not kept out. Raises FolderTaken.
+    Temporary files that a killed command left there are deleted. On a mount without locks, other commands are not kept
+    out, and these files stay. Raises FolderTaken.
     """
     check_content(out, resume)
     try:
@@ -62,12 +64,14 @@ def taken_folder(out: Path, resume: bool) -> Iterator[None]:
 
     with ExitStack() as held:
         try:
-            held.enter_context(only_one(out / LOCK, LOCK_SECONDS, lambda: None))
+            is_alone = held.enter_context(only_one(out / LOCK, LOCK_SECONDS, lambda: None))
         except TimeoutError:
             raise FolderTaken(
                 f"another command trains in {out}/: wait until it has ended, or choose another folder with --out"
             ) from None
         check_content(out, resume)  # again: another command may have trained since
+        if is_alone:  # temporary files then belong to no living process
+            remove_old_temporary(out, 0, lambda name: name.startswith(WRITTEN))
         yield
 
 

@@ -247,6 +247,14 @@ def test_old_temporary_files_of_a_killed_process_are_removed_from_a_root(tmp_pat
     assert remove_old_temporary(tmp_path / "none") == []
 
 
+def test_temporary_files_of_others_stay_in_a_shared_folder(tmp_path: Path) -> None:
+    ours, others = tmp_path / ".history.csv.1.tmp", tmp_path / ".report.csv.1.tmp"
+    for path in (ours, others):
+        path.write_bytes(b"x")
+    assert remove_old_temporary(tmp_path, 0, lambda name: name.startswith("history")) == [ours.name]
+    assert others.exists()
+
+
 def test_a_data_set_is_invisible_until_it_is_held(open_it: Callable[[], CheckpointStore]) -> None:
     store = open_it()
     store.take(EARLY, 2)
