@@ -98,6 +98,11 @@ def dataset(config: TrainingConfig, tmp_path_factory: pytest.TempPathFactory) ->
     return load_dataset(config, Path(DATA_DIR) if DATA_DIR else None, tmp_path_factory.mktemp("cache"), [NOWHERE])
 
 
+# The API gives up a call after a second, and other processes write gigabytes to the disk. A server need not wait for
+# the disk: what it has written survives its process.
+LAZY = ("--appendfsync", "no")
+
+
 class RunningRedis:
     """A real server that tests may stop, kill and start again; its data stays."""
 
@@ -132,6 +137,20 @@ class RunningRedis:
     def explain(self) -> str:
         return failures.describe_jobs(self.url)
 
+    def start_rewrite(self) -> None:
+        """Let the server rewrite its append-only file, unless it has already begun by itself."""
+        with self.client() as client:
+            try:
+                client.bgrewriteaof()
+            except redis.ResponseError as error:
+                if "already in progress" not in str(error):
+                    raise
+
+    def wait_for_rewrite(self) -> None:
+        with self.client() as client:
+            while (found := client.info("persistence"))["aof_rewrite_in_progress"] or found["aof_rewrite_scheduled"]:
+                time.sleep(0.02)
+
     def kill(self) -> None:
         process = self.process  # as soon as it has ended, another thread may start the next one
         process.kill()
@@ -156,9 +175,7 @@ def endpoint(shared_endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> Endp
 
 @pytest.fixture(scope="session")
 def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRedis]:
-    # No test kills it, so it need not wait for the disk, on which the other processes write gigabytes: the API gives up
-    # a call after a second.
-    running = RunningRedis(tmp_path_factory.mktemp("redis"), options=("--appendfsync", "no"))
+    running = RunningRedis(tmp_path_factory.mktemp("redis"), options=LAZY)
     yield running
     running.kill()
 
@@ -175,7 +192,7 @@ def redis_url(shared_redis: RunningRedis) -> Iterator[str]:
 @pytest.fixture
 def mortal_redis(tmp_path: Path) -> Iterator[RunningRedis]:
     """A server for one test, which may kill it."""
-    running = RunningRedis(tmp_path / "redis")
+    running = RunningRedis(tmp_path / "redis", options=LAZY)
     with failures.explained(running):
         yield running
     running.kill()

@@ -1,5 +1,6 @@
 """The API's metrics for Prometheus, over a real Redis that answers, is gone, or hangs."""
 
+import math
 import re
 import signal
 import time
@@ -175,6 +176,13 @@ def test_the_number_of_accepted_jobs_never_falls(client: TestClient, redis_url: 
     assert Scrape(client).value("acgan_jobs_accepted_total") == 3
 
 
+@pytest.fixture
+def busy_machine_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The buffer is filled although other processes need the processor."""
+    monkeypatch.setattr("app.inference.batcher.FAIR", math.inf)
+
+
+@pytest.mark.usefixtures("busy_machine_allowed")
 def test_the_served_checkpoint_and_its_buffer_are_exported(client: TestClient) -> None:
     serving = client.get("/checkpoints").json()["serving"]
     assert serving
@@ -184,6 +192,7 @@ def test_the_served_checkpoint_and_its_buffer_are_exported(client: TestClient) -
     assert Scrape(client).value("acgan_drawing_queue_digits") == 0
 
 
+@pytest.mark.usefixtures("busy_machine_allowed")
 def test_drawn_and_buffered_digits_are_counted(client: TestClient, store: CheckpointStore) -> None:
     before = Scrape(client)
     client.get("/digits/3?n=9&seed=1")

@@ -39,12 +39,17 @@ class Sheets:
 
     def __init__(self, page: Page) -> None:
         self.found: list[tuple[str, str]] = []  # checkpoint and seed
+        self.arrived = 0
         page.on("request", self.see)
+        page.on("requestfinished", self.see_arrived)
 
     def see(self, request: Request) -> None:
         query = parse_qs(urlsplit(request.url).query)
         if {"checkpoint", "seed", "columns"} <= set(query):
             self.found.append((query["checkpoint"][0], query["seed"][0]))
+
+    def see_arrived(self, request: Request) -> None:
+        self.arrived += {"checkpoint", "seed", "columns"} <= set(parse_qs(urlsplit(request.url).query))
 
     def pair(self, number: int) -> list[tuple[str, str]]:
         return self.found[2 * number : 2 * number + 2]
@@ -199,8 +204,10 @@ def test_a_checkpoint_that_is_deleted_meanwhile_is_reported(
         sheets = Sheets(page)
         page.goto("/#/compare-checkpoints")
         until_shown(page, sheets, 0)
+        while sheets.arrived < 4:  # the next pair is drawn before
+            page.wait_for_timeout(20)
         assert httpx2.delete(f"{address}/checkpoints/{SECOND}").status_code == 204
-        page.keyboard.press(" ")  # the next pair was drawn before
+        page.keyboard.press(" ")
         expect(page.locator(".tally")).to_contain_text("1 answer,")
         until_shown(page, sheets, 1)
         page.keyboard.press(" ")

@@ -92,6 +92,8 @@ def test_of_training_data_whose_preview_waited_for_the_same_module(
         choice, about = form_with_mnist(page)
         choice.select_option("letters")
         expect(about).to_contain_text("3 classes")
+        while not modules:
+            page.wait_for_timeout(20)
         for module in modules:
             module.continue_()
         shown = about.get_by_role("img", name=LETTERS)

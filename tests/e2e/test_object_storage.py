@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from models.data.idx import read_idx
 from models.registry.store import CheckpointId
 from tests.faults.world import is_alive, outcome, running_world
 from tests.support.running_service import Service, running
-from tests.support.s3_endpoint import Endpoint, open_store
+from tests.support.s3_endpoint import PATIENT_SECONDS, Endpoint, open_store
 from worker.jobs.model import JobStatus
 
 TINY = {"dataset": "printed", "epochs": 2, "batch_size": 4, "train_examples": 8, "test_examples": 8}
@@ -22,6 +23,11 @@ def service(endpoint: Endpoint, tmp_path: Path) -> Iterator[Service]:
     given = {**endpoint.environment, "ACGAN_STORE": endpoint.address(), "ACGAN_STORE_SECONDS": "20"}
     with running(tmp_path / "home", **given) as service:
         yield service
+
+
+def archives(folder: Path) -> list[str]:
+    """The names of compressed files, also while folders are deleted."""
+    return [name for _, _, names in os.walk(folder) for name in names if name.endswith(".gz")]
 
 
 def test_a_run_and_a_data_set_are_made_and_served_from_a_bucket(
@@ -52,8 +58,8 @@ def test_a_run_and_a_data_set_are_made_and_served_from_a_bucket(
     assert read_idx(gzip.decompress(images)).shape == (500, 28, 28)
 
     assert not (service.home / "checkpoints").exists()
-    service.until("the worker has cleaned up", lambda: list((service.home / "workshops").rglob("*.gz")) == [])
-    store = open_store(service.environment["ACGAN_STORE"], tmp_path / "elsewhere")
+    service.until("the worker has cleaned up", lambda: archives(service.home / "workshops") == [])
+    store = open_store(service.environment["ACGAN_STORE"], tmp_path / "elsewhere", seconds=PATIENT_SECONDS)
     assert store.latest() == CheckpointId(job, 2)
     assert store.load_state(job) is None
     assert service.client.delete(f"/datasets/{data_set}").status_code == 204
@@ -71,7 +77,7 @@ def test_a_run_continues_on_another_host_and_waits_for_the_bucket(endpoint: Endp
     address = endpoint.address()
     given = {**endpoint.environment, "ACGAN_STORE": address, "ACGAN_STORE_SECONDS": "4", "ACGAN_SAVE_SECONDS": "1"}
     with running_world(tmp_path, environment=given) as world:
-        world.store = open_store(address, tmp_path / "watcher")
+        world.store = open_store(address, tmp_path / "watcher", seconds=PATIENT_SECONDS)
         undisturbed = world.accept()
         first = world.start_worker({"ACGAN_HOME": str(tmp_path / "one")})
         expected = outcome(world.store, world.until_ended(undisturbed))

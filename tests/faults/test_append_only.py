@@ -16,7 +16,7 @@ from app.server.embedded_redis import APPENDED, LIST, prepare
 from models.config import TrainingConfig
 from models.registry.store import CheckpointId
 from tests.conftest import RunningRedis
-from tests.faults.world import RECOVERY_SECONDS, Outcome, World, check
+from tests.faults.world import START_SECONDS, Outcome, World, check
 from tests.support.failures import explained
 from tests.support.job_lists import newest
 from worker.jobs.client import Order
@@ -36,7 +36,7 @@ def test_a_tail_cut_off_anywhere_loses_no_job_and_repeats_no_token(
     for _ in range(CUTS):
         jobs.append(world.accept(epochs=2))
         accepted = appended.stat().st_size
-        world.until("one of them runs", lambda: any(world.trainer(job_id) for job_id in jobs), 2 * RECOVERY_SECONDS)
+        world.until("one of them runs", lambda: any(world.trainer(job_id) for job_id in jobs), START_SECONDS)
         world.pause(moments.uniform(0, 1.5))
         latest, tokens = world.store.latest(), world.store.highest_fence()
         world.redis.kill()
@@ -106,15 +106,14 @@ def test_a_copy_made_as_documented_starts_with_all_jobs(growing: RunningRedis, t
     with growing.client() as client:
         client.set("size", "x" * 8 * MIB)
         jobs = [accept(growing) for _ in range(5)]
-        client.bgrewriteaof()
+        growing.start_rewrite()
         for program, *words in (shlex.split(step, comments=True) for step in steps):
             if program == "cp":
                 rewrites = client.info("persistence")["aof_rewrites"]
                 copy(growing, tmp_path / "copy")
                 assert client.info("persistence")["aof_rewrites"] == rewrites
             elif words == ["info", "persistence"]:
-                while client.info("persistence")["aof_rewrite_in_progress"]:
-                    time.sleep(0.02)
+                growing.wait_for_rewrite()
             else:
                 client.execute_command(*words)
         assert client.config_get("auto-aof-rewrite-percentage") == {"auto-aof-rewrite-percentage": "100"}

@@ -176,7 +176,7 @@ def test_an_interrupted_run_is_next_before_the_lease_of_its_dead_process_expires
 ) -> None:
     """Other runs wait; the lease of the process lasts thirty times as long as this takes."""
     interrupted, waiting = lasting_world.accept(epochs=3), lasting_world.accept(epochs=1)
-    trainer = lasting_world.until_running(interrupted, 2 * RECOVERY_SECONDS)
+    trainer = lasting_world.until_running(interrupted, START_SECONDS)
     lasting_world.until("progress", lambda: lasting_world.saved(interrupted))
     lasting_world.kill(trainer)
     assert lasting_world.until(
@@ -220,7 +220,7 @@ def test_a_job_that_kills_every_worker_fails_and_the_next_one_runs(lasting_world
         pid = lasting_world.until(
             "a worker claims it",
             lambda: lasting_world.trainer(poison) or lasting_world.ended(poison),
-            2 * RECOVERY_SECONDS,
+            START_SECONDS,
         )
         if pid == -1:
             break

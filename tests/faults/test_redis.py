@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.faults.places import BOTH
-from tests.faults.world import PACE, RECOVERY_SECONDS, Outcome, World, check
+from tests.faults.world import PACE, START_SECONDS, Outcome, World, check
 from worker.celery_app import make_celery, notify_workers
 from worker.jobs.errors import StoreUnavailable
 from worker.jobs.model import JobStatus
@@ -22,7 +22,7 @@ def test_a_run_survives_a_redis_that_is_killed(world: World, undisturbed: Outcom
     job_id, moments = world.accept(), random.Random(seed)
     world.note("seed", seed)
     for down in (1.0, 6.0, 0.2):
-        world.until("it runs or has ended", lambda: world.trainer(job_id) or world.ended(job_id), 2 * RECOVERY_SECONDS)
+        world.until("it runs or has ended", lambda: world.trainer(job_id) or world.ended(job_id), START_SECONDS)
         world.pause(moments.uniform(0, 1.0))
         world.redis.kill()
         world.note("redis killed")
@@ -91,9 +91,8 @@ def test_a_redis_that_lost_its_last_writes_repeats_no_token(world: World, undist
     world.until_running(first)
     folder = world.folder / "redis" / "appendonlydir"
     kept = world.folder / "kept"
-    with world.redis.client() as client:
-        client.bgrewriteaof()
-    time.sleep(0.5)
+    world.redis.start_rewrite()
+    world.redis.wait_for_rewrite()
     shutil.copytree(folder, kept)
     second = world.accept(epochs=2)
     assert world.until_ended(first).status == JobStatus.SUCCEEDED

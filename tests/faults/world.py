@@ -27,7 +27,7 @@ from models.registry.manifest import Order as PublicationOrder
 from models.registry.storage.base import Unreachable
 from models.registry.storage.object_store import ObjectStorage
 from models.registry.store import GENERATOR, CheckpointId, CheckpointStore
-from tests.conftest import RunningRedis
+from tests.conftest import LAZY, RunningRedis
 from tests.faults.invariants import Report, Serving, check_all
 from tests.faults.processes import is_alive as is_alive
 from tests.faults.processes import parent as parent
@@ -79,7 +79,7 @@ class World(HasJobs):
         self.folder = folder
         self.home = folder / "home"
         self.home.mkdir(parents=True)
-        self.redis = server or RunningRedis(folder / "redis")
+        self.redis = server or RunningRedis(folder / "redis", options=LAZY)
         self.endpoint = endpoint
         address = endpoint.address() if endpoint else str(store or self.home / "checkpoints")
         self.store = open_store(address, folder / "watcher", seconds=20) if endpoint else CheckpointStore(Path(address))

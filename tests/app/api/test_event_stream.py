@@ -194,7 +194,7 @@ def test_a_head_request_occupies_no_stream(redis_url: str) -> None:
             return answer.status_code == 200 and answer.headers["Content-Type"].startswith("text/event-stream")
 
         for _ in range(3):
-            until("the one slot is free", shown, seconds=2)
+            until("the one slot is free", shown)
 
 
 def test_one_reader_serves_many_followers(address: str, consumer: JobConsumer) -> None:

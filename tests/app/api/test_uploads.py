@@ -133,10 +133,11 @@ def test_an_admitted_client_is_asked_for_the_file(api: Api) -> None:
     assert problem(reply)["type"] == "/problems/invalid-upload"
 
 
-def test_a_client_that_sends_a_large_file_receives_the_refusal(api: Api) -> None:
+def test_a_client_that_sends_a_large_file_receives_the_refusal(usual: AppSettings) -> None:
     """It reads the response only after it has sent everything: the rest of the file is read and ignored."""
     sent = head(TYPE, size=LIMIT) + bytes(LIMIT)
-    with connected(api.address) as connection:
+    patient = usual.model_copy(update={"request_seconds": 60.0})
+    with serving(patient) as address, connected(address) as connection:
         connection.sendall(sent)
         assert b" 401 " in connection.recv(100)
 

@@ -81,7 +81,9 @@ def test_job_ids_and_names_come_from_the_service(home: Path, service: str) -> No
     offered = complete(home, "follow", "", ACGAN_URL=service, PATIENCE_SECONDS="60")
     assert offered == [f"20260131-12000{n}-00001c" for n in range(4)] + ["mine", "latest"]
     assert complete(home, "cancel", "m", ACGAN_URL=service, PATIENCE_SECONDS="60") == ["mine"]
-    assert complete(home, "history", "--url", service, "20260131-120003") == ["20260131-120003-00001c"]
+    assert complete(home, "history", "--url", service, "20260131-120003", PATIENCE_SECONDS="60") == [
+        "20260131-120003-00001c"
+    ]
     assert complete(home, "delete", "job", "la", ACGAN_URL=service, PATIENCE_SECONDS="60") == ["latest"]
     assert not (home / "pwned").exists()
 

@@ -4,6 +4,7 @@ import random
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -25,6 +26,12 @@ from worker.jobs.keys import RATES
 ANA, ANAS_ENTRY = make_key("ana")
 BEN, BENS_ENTRY = make_key("ben")
 KEYS = SecretStr(f"{ANAS_ENTRY} {BENS_ENTRY}")
+
+
+@pytest.fixture(autouse=True)
+def one_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No minute ends between the reads of a test: part of those before it would no longer count."""
+    monkeypatch.setattr("app.main.LocalRate", partial(LocalRate, clock=lambda: 30.0))
 
 
 @contextmanager

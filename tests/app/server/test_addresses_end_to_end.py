@@ -38,14 +38,14 @@ def printed_addresses(process: Process) -> list[str]:
 def test_up_in_ipv6_becomes_ready_and_prints_an_address_that_opens(tmp_path: Path, host: str) -> None:
     port = free_port()
     with running(tmp_path, "up", "--host", host, "--port", str(port), LOG_FORMAT="text") as process:
-        until("it is ready", lambda: "ready" in process.text or process.process.poll() is not None, 120)
+        until("it has started", lambda: "data and logs" in process.text or process.process.poll() is not None, 120)
         found = [address for address in printed_addresses(process) if f":{port}" in address]
         assert found, process.text
         for address in found:
             expected = 405 if address.endswith("/train") else 200  # printed as an example of a POST
             assert httpx2.get(address, trust_env=False, follow_redirects=True).status_code == expected, address
-        ready = httpx2.get(urljoin(found[0], "/readyz"), trust_env=False)
-        assert ready.status_code == 200
+        probe = urljoin(found[0], "/readyz")
+        until("it is ready", lambda: httpx2.get(probe, trust_env=False).status_code == 200)
 
 
 @pytest.fixture

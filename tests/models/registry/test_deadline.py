@@ -2,7 +2,6 @@
 
 import os
 import threading
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,15 +9,14 @@ import pytest
 from models.registry.storage.base import Unreachable
 from models.registry.storage.deadline import Deadline
 from models.registry.storage.filesystem import FilesystemStorage
-from tests.support.serving import until
 
 
 def test_reads_that_hang_do_not_accumulate() -> None:
-    released, within = threading.Event(), Deadline(0.001)
+    released, within, before = threading.Event(), Deadline(0.001), set(threading.enumerate())
     for _ in range(40):
         with pytest.raises(Unreachable):
             within("it cannot be read", lambda: released.wait(20))
-    assert sum(thread.name == "store read" for thread in threading.enumerate()) <= 32
+    assert sum(thread.name == "store read" for thread in set(threading.enumerate()) - before) <= 32
     released.set()
 
 
@@ -44,14 +42,19 @@ def test_reads_in_flight_do_not_count_as_hanging() -> None:
 
 
 def test_slow_reads_in_flight_count_as_hanging_before_their_time_limit() -> None:
-    released, within = threading.Event(), Deadline(60, slow_seconds=0)
-    readers = [
-        threading.Thread(target=within, args=("it cannot be read", partial(released.wait, 60))) for _ in range(32)
-    ]
+    released, entered = threading.Event(), threading.Semaphore(0)
+    within = Deadline(60, slow_seconds=0)
+
+    def read() -> bool:
+        entered.release()
+        return released.wait(60)
+
+    readers = [threading.Thread(target=within, args=("it cannot be read", read)) for _ in range(32)]
     for reader in readers:
         reader.start()
+    for _ in readers:
+        assert entered.acquire(timeout=60)
     try:
-        until("all reads are in flight", lambda: sum(each.name == "store read" for each in threading.enumerate()) >= 32)
         with pytest.raises(Unreachable, match="32 earlier reads of this store still hang"):
             within("it cannot be read", lambda: 1)
     finally:

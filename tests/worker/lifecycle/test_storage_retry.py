@@ -142,7 +142,7 @@ def test_a_store_that_is_renamed_away_loses_no_epoch(
     with running(settings, config.model_copy(update={"epochs": 4})) as job_id:
         until(lambda: bool(record(settings, job_id).epochs), 60)
         store.root.rename(away)
-        store.root.mkdir()
+        store.root.mkdir(exist_ok=True)  # the run may have created it for its second epoch
         third_epoch.set()
         until_trouble(settings, job_id, "the store was emptied, replaced, or is not mounted")
         put_back(store.root, away)

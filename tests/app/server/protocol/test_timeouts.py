@@ -19,11 +19,13 @@ ESTABLISHED = "01"  # in /proc/net/tcp
 
 @pytest.mark.parametrize("begun", [HEAD, b"G", HEAD + b"X-Slow: ", POST + b"Content-Length: 9\r\n\r\n{"])
 def test_a_request_that_does_not_arrive_is_a_408(short_timeouts: str, begun: bytes) -> None:
+    began = time.monotonic()
     reply = send_raw(short_timeouts, begun)
+    assert time.monotonic() - began > 0.5  # from before the connection, whose time the server measures
     assert reply.closed
     assert reply.statuses == [408]
     assert "more than 1 seconds" in str(problem(reply)["detail"])
-    assert 0.5 < reply.seconds < 1 + LENIENT
+    assert reply.seconds < 1 + LENIENT
 
 
 @pytest.mark.parametrize(

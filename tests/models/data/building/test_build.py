@@ -208,7 +208,7 @@ def test_a_stopped_import_continues_with_its_chunks(large: Path, tmp_path: Path)
             raise Stopped
 
     with pytest.raises(Stopped):
-        build(large, OPTIONS, tmp_path / "work", stop)
+        build(large, OPTIONS, tmp_path / "work", stop, processes=2)
     kept = {path: path.stat().st_ino for path in tmp_path.glob("work/*/*.chunk")}
     assert 0 < len(kept) < sum(MANY.values()) / BATCH_ITEMS
     reports = list[int]()
