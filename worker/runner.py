@@ -100,7 +100,7 @@ def run(context: JobContext) -> Job | None:
             note_end(status)
             with tracing.span("end"):
                 trouble = trouble_of(context, status)
-                record_end(context, status, error, trouble)
+                status = record_end(context, status, error, trouble)
     except (LeaseLost, FenceRejected) as lost:
         metrics.tell(metrics.LEASES_LOST)
         logger.warning("job %s now belongs to another worker; leaving it", lost)
@@ -115,18 +115,18 @@ def run(context: JobContext) -> Job | None:
     return context.job if status == JobStatus.QUEUED else None
 
 
-def record_end(context: JobContext, status: JobStatus, error: str, trouble: str) -> None:
-    """End the job in its record, or hand it back. Raises LeaseLost.
+def record_end(context: JobContext, status: JobStatus, error: str, trouble: str) -> JobStatus:
+    """End the job in its record, or hand it back. Returns its new status. Raises LeaseLost.
 
     If the response of Redis is lost, the job has ended and the lease with it: one more call finds out which.
     """
     end = partial(context.jobs.finish, context.claim, status, error, trouble)
     context.lease.begin_end()
     try:
-        retry_until_stored(end, context.lease.check_held)
+        return retry_until_stored(end, context.lease.check_held)
     except LeaseLost as lost:
         try:
-            end()
+            return end()
         except StoreUnavailable:
             raise lost from None
 

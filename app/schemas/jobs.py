@@ -15,7 +15,7 @@ from models.records import Record
 from worker.jobs.client import JobNotFound
 from worker.jobs.codec import AnyJob, UnreadableJob
 from worker.jobs.lists.catalog import Labels, Listed, Selection, Sort
-from worker.jobs.model import EpochRecord, Job, JobKind, JobStatus, RunsOn
+from worker.jobs.model import HIGHEST_PRIORITY, EpochRecord, Job, JobKind, JobStatus, RunsOn
 from worker.webhook_url import LONGEST, read_webhook_url
 
 HIDDEN = (  # control characters, line and paragraph separators, and marks that change the direction of text
@@ -71,7 +71,7 @@ class TrainingOrder(TrainingConfig):
         None, description="A label shown next to the job: one line of text. A blank label is ignored."
     )
 
-    priority: Annotated[int, Field(ge=0, le=9), WHOLE] = Field(
+    priority: Annotated[int, Field(ge=0, le=HIGHEST_PRIORITY), WHOLE] = Field(
         0,
         description="Runs with a higher priority start first; among equals, the oldest starts first. If several keys "
         "exist, the runs of different keys take turns.",

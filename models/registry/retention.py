@@ -101,13 +101,15 @@ def apply_retention(
     unfinished: Collection[str] | None = None,
     has_record: Callable[[str], bool] = lambda _job: True,
     uses: Uses = UNKNOWN,
+    on_deleted: Callable[[str], None] = lambda _what: None,
 ) -> list[str]:
     """Delete in the order above until the store has at most `limit` bytes or no deletion is permitted.
 
     `unfinished` are the jobs that have not ended; if it is None, no state is deleted. `has_record` returns whether a
     job was accepted and not deleted: the API may have ended between the storing of a file and that. A job may be
     resumed or accepted after `unfinished` was read: `uses` is asked before each deletion. Returns the ids of the
-    deleted checkpoints and the descriptions of the deleted states. Raises OSError, and the errors of `uses`.
+    deleted checkpoints and the descriptions of the deleted states; `on_deleted` is called with each at once. Raises
+    OSError, and the errors of `uses` and `on_deleted`.
     """
     usage = Usage(store.storage.files())
     total, deleted = usage.total, []
@@ -129,6 +131,7 @@ def apply_retention(
         if deletion.delete():
             deleted.append(deletion.what)
             total -= deletion.size
+            on_deleted(deletion.what)
     return deleted
 
 
@@ -186,11 +189,21 @@ def deletions(
 
 
 def delete_epoch(store: CheckpointStore, checkpoint: CheckpointId, uses: Uses) -> bool:
-    """Delete a checkpoint unless it is needed or being read. Returns whether it was deleted. Raises OSError."""
+    """Delete a checkpoint unless it is needed, being read or pinned. Returns whether it was deleted. Raises OSError."""
+
+    def step() -> bool:
+        """While it runs, the serving policy does not change."""
+        try:
+            is_kept = checkpoint == pinned(store, read_choice(store))
+        except FileInvalid:
+            is_kept = True
+        if not is_kept:
+            store.storage.remove(checkpoint.folder)
+        return not is_kept
+
     if checkpoint in uses.needed() or checkpoint.folder in store.being_read:
         return False
-    store.storage.remove(checkpoint.folder)
-    return True
+    return store.storage.alone(step)
 
 
 def old_epochs(store: CheckpointStore) -> Iterator[Manifest]:

@@ -286,16 +286,16 @@ class JobConsumer:
         fields: Any = self.redis.hkeys(job_key(job_id))
         return {int(name.removeprefix(THINNED)) for name in fields if name.startswith(THINNED)}
 
-    def finish(self, claim: Claim, status: JobStatus, error: str = "", trouble: str = "") -> None:
-        """End the job, or hand it back as `queued`. `trouble` describes faults of its results. Raises LeaseLost.
+    def finish(self, claim: Claim, status: JobStatus, error: str = "", trouble: str = "") -> JobStatus:
+        """End the job, or hand it back as `queued`. Returns its new status: `cancelled` if that was requested.
 
-        If Redis restarted with older data, this first adds the epochs that the record lacks. May be repeated.
+        `trouble`: faults of its results. Adds epochs that Redis lost first. May be repeated. Raises LeaseLost.
         """
         known = self.redis.hkeys(epochs_key(claim.job.id))
         for epoch in [each for each in claim.reported.values() if str(each.epoch) not in known]:
             self.add_epoch(claim, epoch)
         args = [claim.job.id, claim.fence, status.value, error, trouble, *before(status)]
-        self._still_ours(claim, self._finish(args=args))
+        return self._still_ours(claim, self._finish(args=args))
 
     def reconcile(self, backoff_seconds: float, lease_seconds: float = 30.0) -> list[tuple[str, str]]:
         """Queue jobs whose worker was lost. Returns pairs (job id, `queued`, `failed`, `cancelled` or `due`)."""

@@ -55,6 +55,7 @@ ORDERED: dict[JobKind, Ordered] = {
     JobKind.TRAINING_DATA: Ordered("training_data", TrainingDataOrder),
     JobKind.EVALUATION: Ordered("evaluation", EvaluationOrder),
 }
+HIGHEST_PRIORITY = 9
 LAST = frozenset({JobKind.EVALUATION})  # these wait behind the other jobs of their priority
 RESULT = Ordered("result", TrainingDataResult)  # what a job has made
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 
 from worker.jobs import keys
-from worker.jobs.model import ENDED, LAST, RUNS_ON, JobKind, JobStatus
+from worker.jobs.model import ENDED, HIGHEST_PRIORITY, LAST, RUNS_ON, JobKind, JobStatus
 
 LUA = files("worker.jobs") / "lua"
 
@@ -29,7 +29,7 @@ def prelude() -> str:
     """Return the Lua constants: each key of worker/jobs/keys.py under its Python name, and these tables.
 
     QUEUES: `any`, `cpu` or `gpu` -> key of the queue. KIND, STATUS: name -> value. LISTS: kind -> key of its list.
-    ENDED: set of statuses. LAST: set of kinds that wait behind the other jobs of their priority.
+    ENDED: set of statuses. LAST: set of kinds that wait behind the other jobs of their priority. HIGHEST_PRIORITY.
     """
     constants = {name: literal(key) for name, key in vars(keys).items() if name.isupper() and isinstance(key, str)}
     constants["QUEUES"] = table({runs_on: keys.queue_key(runs_on) for runs_on in RUNS_ON})
@@ -38,6 +38,7 @@ def prelude() -> str:
     constants["STATUS"] = table({status.name: status.value for status in JobStatus})
     constants["ENDED"] = table({status.value: True for status in JobStatus if status in ENDED})
     constants["LAST"] = table({kind.value: True for kind in JobKind if kind in LAST})
+    constants["HIGHEST_PRIORITY"] = str(HIGHEST_PRIORITY)
     return "".join(f"local {name} = {value}\n" for name, value in constants.items())
 
 

@@ -36,12 +36,16 @@ def keep_within_budget(context: JobContext) -> None:
         clear_workshops(context.settings, context.jobs)
         unfinished, has_record = not_ended(context.jobs.redis), context.jobs.has_record
         uses = Uses(partial(has_ended, context.jobs), partial(needed_checkpoints, context.jobs))
-        deleted = apply_retention(context.storage, context.settings.store_limit, unfinished, has_record, uses)
-        for name in deleted:
-            logger.info("deleted %s to stay within ACGAN_STORE_LIMIT", name)
-        context.jobs.note_thinned(checkpoints_among(deleted))
+        limit, note = context.settings.store_limit, partial(note_deleted, context.jobs)
+        apply_retention(context.storage, limit, unfinished, has_record, uses, note)
     except (OSError, StoreUnavailable) as error:  # not a reason to fail the job
         logger.warning("checkpoints beyond ACGAN_STORE_LIMIT could not be deleted: %s", error)
+
+
+def note_deleted(jobs: JobConsumer, name: str) -> None:
+    """Log a deletion. That of a checkpoint is recorded, so that its run does not report it as missing."""
+    logger.info("deleted %s to stay within ACGAN_STORE_LIMIT", name)
+    jobs.note_thinned(checkpoints_among([name]))
 
 
 def has_ended(jobs: JobConsumer, job_id: str) -> bool:

@@ -3,12 +3,14 @@
 import logging
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from worker.jobs.errors import StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 600.0
+Result = TypeVar("Result")
 
 
 def pause(seconds: float, check: Callable[[], None]) -> None:
@@ -19,8 +21,8 @@ def pause(seconds: float, check: Callable[[], None]) -> None:
         time.sleep(0.1)
 
 
-def retry_until_stored(write: Callable[[], None], check: Callable[[], None] = lambda: None) -> None:
-    """Call `write` until it succeeds. Raises StoreUnavailable after ten minutes, and what `check` raises."""
+def retry_until_stored(write: Callable[[], Result], check: Callable[[], None] = lambda: None) -> Result:
+    """Return the first result of `write`. Raises StoreUnavailable after ten minutes, and what `check` raises."""
     deadline, logged = time.monotonic() + PATIENCE_SECONDS, ""
     while True:
         try:

@@ -112,6 +112,22 @@ def test_the_checkpoints_that_jobs_need_stay(store: CheckpointStore) -> None:
     assert apply_retention(store, 0, {RUNNING, ENDED}) == [str(needed)]
 
 
+def test_a_checkpoint_that_is_pinned_between_two_deletions_stays(store: CheckpointStore) -> None:
+    pinned = CheckpointId(NEW, 1)
+
+    def pin() -> set[CheckpointId]:
+        if not store.stands(CheckpointId(OLD, 2)):  # the deletion of the one before `pinned` has ended
+            write_choice(store, ServingPolicy(policy="pinned", checkpoint=str(pinned)))
+        return set()
+
+    assert apply_retention(store, 0, {RUNNING, ENDED}, uses=Uses(needed=pin)) == [
+        f"{OLD}-e001",
+        f"{OLD}-e002",
+        f"{NEW}-e002",
+    ]
+    assert store.stands(pinned)
+
+
 def test_without_redis_no_state_is_deleted(store: CheckpointStore) -> None:
     assert f"the resume state of {ENDED}" not in apply_retention(store, 0)
 

@@ -13,7 +13,7 @@ from tests.support.job_lists import newest
 from tests.worker.conftest import Ask, accept
 from worker.jobs.client import JobClient, JobNotFound, Order
 from worker.jobs.consumer import JobConsumer, LeaseLost
-from worker.jobs.keys import epochs_key
+from worker.jobs.keys import LEASES, epochs_key
 from worker.jobs.model import EpochRecord, Job, JobStatus
 
 
@@ -158,6 +158,20 @@ def test_a_job_handed_back_is_the_next_to_be_claimed(ask: Ask[Job], consumer: Jo
     assert again.fence > claim.fence
 
 
+def test_a_job_cancelled_while_its_worker_hands_it_back_is_cancelled(ask: Ask[Any], consumer: JobConsumer) -> None:
+    job_id = accept(ask).id
+    claim = consumer.claim()
+    assert claim is not None
+    ask(lambda jobs: jobs.cancel(job_id))
+    for _ in range(2):  # the second call repeats the first, as after a lost response
+        assert consumer.finish(claim, JobStatus.QUEUED) == JobStatus.CANCELLED
+    job = ask(lambda jobs: jobs.get(job_id))
+    assert (job.status, job.trouble) == (JobStatus.CANCELLED, None)
+    assert job.ended_at is not None
+    assert consumer.redis.zcard(LEASES) == 0
+    assert consumer.claim() is None
+
+
 @pytest.mark.parametrize("ended", [False, True])
 def test_a_worker_that_lost_a_job_writes_nothing_more(ask: Ask[Job], consumer: JobConsumer, ended: bool) -> None:
     job_id = accept(ask).id
@@ -170,7 +184,7 @@ def test_a_worker_that_lost_a_job_writes_nothing_more(ask: Ask[Job], consumer: J
         consumer.finish(holder, JobStatus.SUCCEEDED)
     before = ask(lambda jobs: jobs.get(job_id))
     progress = Progress(epoch=1, epochs=1, batch=1, batches=1, images_per_second=1, eta_seconds=1)
-    writes: list[Callable[[], None]] = [
+    writes: list[Callable[[], object]] = [
         lambda: consumer.report(lost, progress),
         lambda: consumer.add_epoch(lost, epoch_record(9)),
         lambda: consumer.record_runtime(lost, TrainingConfig(), "elsewhere"),

@@ -15,7 +15,7 @@ from tests.worker.conftest import Ask, accept
 from worker.jobs.client import IdempotencyConflict, InvalidTransition, JobClient, JobNotFound, Order
 from worker.jobs.consumer import LOSSES, LOST, Claim, JobConsumer, LeaseLost
 from worker.jobs.keys import EVENTS, job_key
-from worker.jobs.model import ENDED, JobStatus
+from worker.jobs.model import ENDED, HIGHEST_PRIORITY, JobStatus
 from worker.jobs.redis_client import UnsafeRedisConfig
 
 # ----------------------------------------------------------------------------
@@ -228,6 +228,20 @@ def test_the_front_and_priority_decide_which_job_is_next(ask: Ask[Any], consumer
     ask(lambda jobs: jobs.move_to_front(low_too))
     claimed = [consumer.claim() for _ in range(4)]
     assert [claim.job.id for claim in claimed if claim] == [low_too, highest, high, low]
+
+
+def test_a_job_at_the_front_runs_before_jobs_that_come_later(ask: Ask[Any], consumer: JobConsumer) -> None:
+    def order(priority: int) -> str:
+        job_id: str = ask(lambda jobs: jobs.create(Order(TrainingConfig(), priority))).id
+        return job_id
+
+    first = order(HIGHEST_PRIORITY)
+    ask(lambda jobs: jobs.move_to_front(first))
+    second = order(0)
+    ask(lambda jobs: jobs.move_to_front(second))
+    third = order(HIGHEST_PRIORITY)
+    claimed = [consumer.claim() for _ in range(3)]
+    assert [claim.job.id for claim in claimed if claim] == [second, first, third]
 
 
 def test_the_number_of_waiting_jobs_is_limited(ask: Ask[Any], redis_url: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from worker.jobs import keys, scripts
-from worker.jobs.model import ENDED, LAST, RUNS_ON, JobKind, JobStatus
+from worker.jobs.model import ENDED, HIGHEST_PRIORITY, LAST, RUNS_ON, JobKind, JobStatus
 
 ROOT = Path(__file__).parents[3]
 FILES = sorted((ROOT / "worker").rglob("*.lua"))
@@ -79,7 +79,8 @@ def test_the_constants_are_those_of_python(redis_url: str) -> None:
         assert entries_of("KIND") == {f"{kind.name}={kind.value}" for kind in JobKind}
         assert entries_of("LISTS") == {f"{kind.value}={keys.index_key(kind)}" for kind in JobKind}
         assert entries_of("LAST") == {f"{kind.value}=true" for kind in LAST}
-        plain = set(INJECTED) - {"STATUS", "ENDED", "LAST", "QUEUES", "KIND", "LISTS"}
+        assert value_of("HIGHEST_PRIORITY") == HIGHEST_PRIORITY
+        plain = set(INJECTED) - {"STATUS", "ENDED", "LAST", "QUEUES", "KIND", "LISTS", "HIGHEST_PRIORITY"}
         assert plain >= {"JOBS", "LEASES", "JOB_PREFIX"}
         assert {name: value_of(name) for name in plain} == {name: getattr(keys, name) for name in plain}
 

@@ -18,6 +18,7 @@ from tests.worker.conftest import Ask, accept
 from worker.jobs.client import Order
 from worker.jobs.codec import checkpoint_named
 from worker.jobs.consumer import JobConsumer
+from worker.jobs.errors import StoreUnavailable
 from worker.jobs.keys import job_key
 from worker.jobs.model import Job, JobStatus
 from worker.lifecycle.budget import checkpoints_among, keep_within_budget
@@ -63,6 +64,28 @@ def test_the_checkpoint_of_an_unfinished_order_stays(
         ask(lambda jobs: jobs.cancel(job.id))
         keep_within_budget(context)
         assert context.storage.epochs(OLD) == [3]
+
+
+def test_deletions_before_an_error_are_recorded(
+    context: JobContext, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else a run whose checkpoints they were would report them as missing."""
+    held, answers = context.claim.job.id, [set[CheckpointId](), set[CheckpointId]()]
+    for epoch in (1, 2, 3, 4):
+        context.storage.publish(manifest(held, epoch, age_seconds=3600), FILES)
+
+    def needed(_jobs: JobConsumer) -> set[CheckpointId]:
+        if not answers:
+            raise StoreUnavailable("Redis does not answer")
+        return answers.pop()
+
+    monkeypatch.setattr("worker.lifecycle.budget.needed_checkpoints", needed)
+    for old in (NEEDED, OTHER):
+        context.storage.storage.remove(old.folder)
+    keep_within_budget(context)
+    assert "Redis does not answer" in caplog.text
+    assert context.storage.epochs(held) == [3, 4]
+    assert context.jobs.thinned(held) == {1, 2}
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "[]", '{"checkpoint": 1}', '{"checkpoint": "latest"}', "{}"])

@@ -119,8 +119,8 @@ local function go_before(id, low, high, first) -- jobs that wait with scores fro
   end
   redis.call('ZADD', queue(id), string.format('%.0f', first), id)
 end
-local function go_first(id) -- before all waiting jobs
-  go_before(id, '-inf', '+inf', 0)
+local function go_first(id) -- before all waiting jobs, and before those of any priority that come later
+  go_before(id, '-inf', '+inf', -(HIGHEST_PRIORITY + 1) * PRIORITY_WEIGHT)
 end
 local function waiting_jobs()
   local ids = redis.call('ZRANGE', DELAYED, 0, -1)
