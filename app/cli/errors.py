@@ -172,8 +172,8 @@ def check_output_folder(out: Path | None) -> None:
 
 
 def existing_part(path: Path) -> Path:
-    """Return the path, or the nearest of its parents that exists."""
-    return next(each for each in (path, *path.parents) if each.exists())
+    """Return the path, or the nearest of its parents that exists; the path if there is none, as on a missing drive."""
+    return next((each for each in (path, *path.parents) if each.exists()), path)
 
 
 @contextmanager

@@ -54,7 +54,7 @@ def send(
 
 
 def plain(name: str) -> str:
-    """Return a file's name as a service accepts it: letters, digits, `.`, `_` and `-`, of which a letter is first."""
+    """Return a file's name as a service accepts it: letters, digits, `.`, `_` and `-`, the first a letter or digit."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip("._-")[-100:].lstrip("._-") or "images"
 
 

@@ -48,7 +48,7 @@ class EpochTimeline:
     async def draw(self, epochs: Sequence[Manifest], label: int, seed: int, index: int) -> np.ndarray:
         """Draw one digit by each epoch. Returns uint8 of shape (epochs, 28, 28), black if weights are not finite.
 
-        Raises Busy, CheckpointDamaged.
+        Raises Busy, CheckpointDamaged, CheckpointNotFound for one that was deleted meanwhile, and errors of the store.
         """
 
         def work() -> np.ndarray:

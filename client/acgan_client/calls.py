@@ -322,8 +322,11 @@ def id_of(record: JobRef | CheckpointRef | UnusableCheckpoint) -> str:
     return record if isinstance(record, str) else record.id
 
 
+DOTS = {".": "%2E", "..": "%2E%2E"}  # without an escape, such a part of a path is removed with the part before it
+
+
 def at(*parts: object) -> str:
-    return "/" + "/".join(quote(str(part), safe="") for part in parts)
+    return "/" + "/".join(DOTS.get(str(part)) or quote(str(part), safe="") for part in parts)
 
 
 def digits_path(label: int | None) -> str:

@@ -56,8 +56,12 @@ def job_html(job: "Job") -> str:
 
 
 def dataset_html(dataset: "Dataset") -> str:
+    each = (
+        f"{dataset.order.per_class + dataset.order.test_per_class:,} of each class"  # of which there may be any number
+    )
+    images = f"{dataset.progress.digits:,} images" if dataset.progress else each
     parts = [
-        f"<p><b>data set {safe(dataset.id)}</b>: {safe(dataset.status)}, {dataset.order.digits:,} digits by "
+        f"<p><b>data set {safe(dataset.id)}</b>: {safe(dataset.status)}, {images} by "
         f"{safe(dataset.order.checkpoint)}, seed {dataset.order.seed}</p>"
     ]
     if dataset.progress is not None and not dataset.ended:

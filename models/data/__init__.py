@@ -1,1 +1,1 @@
-"""Training data: MNIST and digits printed from fonts."""
+"""Training data: MNIST and its relatives, digits printed from fonts, and images of users."""

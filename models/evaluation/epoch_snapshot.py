@@ -20,7 +20,7 @@ class EpochSnapshot(NamedTuple):
 
     result: EpochResult
     verdict: Verdict
-    plot: np.ndarray  # uint8 (1120, 588)
+    plot: np.ndarray  # uint8 (1120, 28 (2 K + 1)) for K classes
     generator: dict[str, Tensor]
     average: dict[str, Tensor]
     discriminator: dict[str, Tensor]

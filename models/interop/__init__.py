@@ -1,1 +1,1 @@
-"""Networks read from and written for Keras and ONNX."""
+"""Networks read from files of Keras, and written for Keras, ONNX and Hugging Face."""

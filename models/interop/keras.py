@@ -182,9 +182,9 @@ def save_weights(network: Generator | Discriminator, path: str | Path | BinaryIO
 
 
 def check_classes(network: Generator | Discriminator, classes: int = NUM_CLASSES) -> None:
-    """Raises NotConvertible for a discriminator with another number of classes than that of the original script."""
+    """Raises NotConvertible for a discriminator that was not made for `classes` classes, those of its training data."""
     if isinstance(network, Discriminator) and (heads := network.auxiliary.out_features) != classes:
-        raise NotConvertible(f"this discriminator has {heads} classes, that of the original script {classes}")
+        raise NotConvertible(f"this discriminator has {heads} classes, and its training data {classes}")
 
 
 def to_keras(weight: KerasWeight, tensor: Tensor) -> np.ndarray:

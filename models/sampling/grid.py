@@ -8,7 +8,7 @@ from models.config import IMAGE_SIZE
 def sheet(
     digits: np.ndarray, columns: int | None = None, scale: int = 1, padding: int = 0, invert: bool = False
 ) -> np.ndarray:
-    """Arrange uint8 digits (n, 28, 28) row by row; by default nearly square, and at most 10 wide.
+    """Arrange uint8 digits (n, 28, 28) row by row; by default in rows of 10.
 
     Args:
         scale: pixels of the picture for each pixel of a digit, along an axis.

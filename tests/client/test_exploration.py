@@ -24,6 +24,15 @@ def service(settings: AppSettings, store: CheckpointStore) -> Iterator[Client]:
         yield client
 
 
+def test_classes_whose_names_are_dots_are_drawn(settings: AppSettings, store: CheckpointStore) -> None:
+    """An address without an escape loses such a part."""
+    publish_trained(store, TEN, bring(store.training_data, "marks", (".", "..", "x")))
+    with serving(settings) as address, Client(address) as client:
+        drawn = [client.image_pixels("marks", name, n=2, seed=4) for name in (".", "..", "x")]
+    assert [each.shape for each in drawn] == [(2, 28, 28)] * 3
+    assert len({each.tobytes() for each in drawn}) == 3
+
+
 def test_neighbours_are_described(service: Client) -> None:
     found = service.neighbours(7, seed=4, n=5, checkpoint=CHECKPOINT, format="npy")
     images = found.array().astype(float)

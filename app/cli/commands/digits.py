@@ -31,7 +31,9 @@ def digits(
     seed: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Random seed. The same seed always draws the same digits. If omitted, a new one is chosen."
+            min=0,
+            max=2**53 - 1,  # as the API
+            help="Random seed. The same seed always draws the same digits. If omitted, a new one is chosen.",
         ),
     ] = None,
     index: Annotated[int, typer.Option(min=0, help="Position of the first digit in the sequence of the seed.")] = 0,

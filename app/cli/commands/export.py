@@ -46,7 +46,7 @@ def export(
         ),
     ] = None,
     discriminator: Annotated[
-        bool, typer.Option("--discriminator", help="Export the discriminator (keras only).")
+        bool, typer.Option("--discriminator", help="Export the discriminator (Keras only).")
     ] = False,
     as_json: AsJson = False,
     home: Home = None,

@@ -52,7 +52,7 @@ def print_sheet(digits: "np.ndarray", columns: int | None, scale: int) -> None:
     from app.cli.display.terminal import columns_that_fit, has_greys, in_characters, ink_for
     from models.sampling.grid import sheet
 
-    picture = sheet(digits, columns or columns_that_fit(console), scale)
+    picture = sheet(digits, columns or columns_that_fit(console, 28 * scale), scale)
     drawing = in_characters(picture, has_greys(console), ink_for(console.encoding))
     console.print(drawing, crop=False, soft_wrap=True)
 

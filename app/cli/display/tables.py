@@ -90,13 +90,14 @@ def datasets_table(datasets: Sequence[Dataset | UnreadableJob], now: datetime | 
             created = age(dataset.created_at, at)
             table.add(dataset.id, dataset.status, "-", created, "-", "-", "-", dataset.trouble)
             continue
-        ordered = dataset.progress.digits if dataset.progress else dataset.order.digits
-        done = dataset.status is JobStatus.SUCCEEDED
-        drawn = ordered if done else dataset.progress.drawn if dataset.progress else 0
+        drawn = "-"  # before the start the number of images is unknown: it depends on the classes of the checkpoint
+        if progress := dataset.progress:
+            done = progress.digits if dataset.status is JobStatus.SUCCEEDED else progress.drawn
+            drawn = f"{done:,}/{progress.digits:,}"
         table.add(
             dataset.id,
             (dataset.status.value, COLOURS.get(dataset.status, "")),
-            f"{drawn:,}/{ordered:,}",
+            drawn,
             age(dataset.created_at, at),
             remaining(dataset),
             f"{dataset.order.per_class:,} + {dataset.order.test_per_class:,}",

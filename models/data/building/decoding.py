@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 
@@ -119,8 +119,8 @@ class InProcesses:
             connection.send(batch)
 
     def collect(self, seconds: float) -> Iterator[Chunk]:
-        for connection in multiprocessing.connection.wait(list(self._busy), seconds):
-            assert isinstance(connection, Connection)
+        for ready in multiprocessing.connection.wait(list(self._busy), seconds):
+            connection = cast(Connection, ready)  # on Windows it is of another class
             batch = self._busy.pop(connection)
             try:
                 fields: tuple[Any, ...] = connection.recv()

@@ -200,7 +200,7 @@ def test_the_generator_beside_a_discriminator_says_how_many_classes_it_has(tmp_p
     file.write_bytes(to_safetensors(Discriminator(10)))  # an ADC-GAN's of 5 classes, not one of digits
     refused = acgan(*command)
     assert refused.returncode == 2
-    assert "has 10 classes, that of the original script 5" in refused.stderr
+    assert "has 10 classes, and its training data 5" in refused.stderr
     assert not out.exists()
 
 

@@ -189,6 +189,18 @@ def test_the_film_of_a_run_on_own_images_takes_the_names_of_their_classes(
     assert refused.stderr == "error: --class: there is no class '7': the classes are circle, cross, square\n"
 
 
+def test_large_digits_fit_the_terminal(store: CheckpointStore) -> None:
+    printed = acgan("digits", "7", "-n", "10", "--scale", "2", "--seed", "1")
+    assert printed.returncode == 0, printed.stderr
+    assert 0 < max(map(len, printed.stdout.splitlines())) <= 80
+
+
+def test_a_seed_that_the_service_would_refuse_is_refused(store: CheckpointStore) -> None:
+    refused = acgan("digits", "7", "--seed", str(2**53))
+    assert refused.returncode == 2
+    assert "less than or equal to 9007199254740991" in refused.stderr
+
+
 def test_a_wide_picture_is_cut_between_digits() -> None:
     picture = np.zeros((2, 30), np.uint8)
     picture[0] = 255

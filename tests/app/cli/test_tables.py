@@ -121,7 +121,13 @@ def test_age_and_time_left_are_shown() -> None:
     drawing = {"drawn": 10, "digits": 70, "digits_per_second": 1.0, "eta_seconds": 30.0}
     waiting = dataset(status="running", progress=drawing, created_at=(NOW - timedelta(days=4)).isoformat())
     table = datasets_table([Dataset.model_validate(waiting)], NOW)
-    assert {c.heading: c.cells[0].plain for c in table.columns}.items() >= {"age": "4d", "ETA": "30s"}.items()
+    shown = {c.heading: c.cells[0].plain for c in table.columns}
+    assert shown.items() >= {"age": "4d", "ETA": "30s", "drawn": "10/70"}.items()
+
+
+def test_the_size_of_a_waiting_data_set_is_unknown_because_its_checkpoint_decides_the_classes() -> None:
+    table = datasets_table([Dataset.model_validate(dataset(status="queued"))], NOW)
+    assert {c.heading: c.cells[0].plain for c in table.columns}["drawn"] == "-"
 
 
 def jobs(*records: dict[str, Any]) -> list[Job]:

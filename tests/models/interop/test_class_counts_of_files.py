@@ -43,7 +43,7 @@ def test_networks_written_for_keras_are_read_back(classes: int, form: str, tmp_p
 
 @pytest.mark.parametrize("heads", [10, 52])
 def test_a_discriminator_with_two_heads_a_class_is_not_written_for_keras(heads: int) -> None:
-    with pytest.raises(NotConvertible, match=f"this discriminator has {heads} classes, that of the original script 26"):
+    with pytest.raises(NotConvertible, match=f"this discriminator has {heads} classes, and its training data 26"):
         to_format(Discriminator(heads), "keras", "x", 26)
 
 

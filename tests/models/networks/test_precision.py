@@ -11,7 +11,7 @@ from tests.models.networks.simulated_driver import SimulatedDriver, simulated_dr
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("name", ["cuda:99", "tpu", "cuda:"])
+@pytest.mark.parametrize("name", ["cuda:99", "cuda:128", "cuda:01", "tpu", "cuda:"])
 def test_a_missing_device_is_named(name: str) -> None:
     with pytest.raises(DeviceUnavailable, match=f"ACGAN_DEVICE={name}"):
         find_device(name)
