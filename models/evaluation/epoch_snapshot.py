@@ -28,26 +28,26 @@ class EpochSnapshot(NamedTuple):
 
 
 def snapshot_epoch(
-    trainer: Trainer, result: EpochResult, assessor: QualityGate | None, check: Check = go_on
+    trainer: Trainer, result: EpochResult, gate: QualityGate | None, check: Check = go_on
 ) -> EpochSnapshot:
     """Judge an epoch's generator, draw its plot, and copy the networks to the host. Folds the generator once.
 
-    Call it before the trainer continues. Without an assessor the verdict has no figures and refuses nothing. `check` is
-    called often. If it raises, the trainer returns to the end of the epoch's training: a run that resumes from its
-    state tests and judges this epoch again.
+    Call it before the trainer continues. Without a quality gate the verdict has no figures and refuses nothing.
+    `check` is called often. If it raises, the trainer returns to the end of the epoch's training: a run that resumes
+    from its state tests and judges this epoch again.
     """
     try:
-        return _snapshot(trainer, result, assessor, check)
+        return _snapshot(trainer, result, gate, check)
     except BaseException:
         trainer.return_to_end_of(result)
         raise
 
 
-def _snapshot(trainer: Trainer, result: EpochResult, assessor: QualityGate | None, check: Check) -> EpochSnapshot:
+def _snapshot(trainer: Trainer, result: EpochResult, gate: QualityGate | None, check: Check) -> EpochSnapshot:
     began = time.monotonic()
     average = trainer.averaged_generator()
     folded = prepare(trainer.generator, trainer.device)
-    verdict = assessor.verdict(folded, average, check) if assessor else Verdict(False, {}, None)
+    verdict = gate.verdict(folded, average, check) if gate else Verdict(False, {}, None)
     check()
     plot = epoch_plot(folded, trainer.dataset, result.epoch, trainer.config.seed)
     networks = snapshot(trainer.generator), snapshot(average), snapshot(trainer.discriminator)

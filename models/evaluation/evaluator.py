@@ -264,23 +264,23 @@ class Evaluator:
 
 
 def evaluate(
-    name: str, generator: FoldedGenerator, examiner: Evaluator, real: Figures
+    name: str, generator: FoldedGenerator, evaluator: Evaluator, real: Figures
 ) -> tuple[Evaluation, Neighbours]:
     """Evaluate a generator. Takes minutes on a CPU. Raises FiguresNotFinite."""
     began = time.monotonic()
-    figures, neighbours = examiner.examine_generator(generator)
-    tests = len(examiner.dataset.test_labels)
+    figures, neighbours = evaluator.examine_generator(generator)
+    tests = len(evaluator.dataset.test_labels)
     evaluation = Evaluation(
         checkpoint=name,
-        dataset=examiner.dataset.name,
-        dataset_checksum=examiner.dataset.checksum,
-        classes=list(examiner.dataset.classes),
-        effort=next((effort for effort, budget in EFFORTS.items() if budget == examiner.effort), None),
-        judge_accuracy=examiner.judge.accuracy,
-        judge_accuracy_interval=metrics.wilson(round(examiner.judge.accuracy * tests), tests),
+        dataset=evaluator.dataset.name,
+        dataset_checksum=evaluator.dataset.checksum,
+        classes=list(evaluator.dataset.classes),
+        effort=next((effort for effort, budget in EFFORTS.items() if budget == evaluator.effort), None),
+        judge_accuracy=evaluator.judge.accuracy,
+        judge_accuracy_interval=metrics.wilson(round(evaluator.judge.accuracy * tests), tests),
         generator=figures,
         real=real,
-        device=examiner.dataset.test_images.device.type,
+        device=evaluator.dataset.test_images.device.type,
         seconds=time.monotonic() - began,
     )
     return evaluation, neighbours

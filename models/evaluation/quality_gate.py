@@ -212,7 +212,7 @@ def find_quality_gate(
     digits: int = DIGITS,
     check: Check = lambda: None,
 ) -> QualityGate:
-    """Make an assessor with the choosing judge of this data set. If no judge exists, it is trained on `device`.
+    """Make a quality gate with the choosing judge of this data set. If no judge exists, it is trained on `device`.
 
     Raises what `check` raises, which is called while the judge is trained.
     """
@@ -221,6 +221,6 @@ def find_quality_gate(
 
 
 def packaged_quality_gate(name: DatasetName, latent_size: int, device: torch.device) -> QualityGate | None:
-    """Make an assessor with the package's choosing judge of a data set, which need not be at hand; None without one."""
+    """Make a quality gate with the package's choosing judge, without the data set; None if the package has none."""
     judge = bundled_judge(name, "choosing")
     return QualityGate(judge, latent_size, device) if judge else None

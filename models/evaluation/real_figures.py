@@ -13,26 +13,26 @@ logger = logging.getLogger(__name__)
 FIGURES_LIMIT = 1 << 20  # bytes; the figures of real digits have 3 KB
 
 
-def find_real(examiner: Evaluator, cache: Path) -> Figures:
+def find_real(evaluator: Evaluator, cache: Path) -> Figures:
     """Return the quality figures of real digits, from the package or the cache. Else compute and cache them.
 
     Raises FiguresNotFinite and OSError; then nothing is cached.
     """
-    found = known_real(examiner, cache)
+    found = known_real(evaluator, cache)
     if found is not None:
         return found
-    examiner.report_step("measuring real digits first, once")
-    real = examiner.examine_real()
-    write_durably(cache / file_name(examiner), real.model_dump_json(indent=2).encode())
+    evaluator.report_step("measuring real digits first, once")
+    real = evaluator.examine_real()
+    write_durably(cache / file_name(evaluator), real.model_dump_json(indent=2).encode())
     return real
 
 
-def known_real(examiner: Evaluator, cache: Path) -> Figures | None:
+def known_real(evaluator: Evaluator, cache: Path) -> Figures | None:
     """Return the figures that the package or the cache has for this judge; None if they must be computed."""
-    judge, effort = packaged_judge(examiner.dataset.name, examiner.judge.role), examiner.effort
-    if judge and (bundled := packaged_file(f"{_data(examiner)}-real-{effort.lessons}-{effort.pupils}.json")):
+    judge, effort = packaged_judge(evaluator.dataset.name, evaluator.judge.role), evaluator.effort
+    if judge and (bundled := packaged_file(f"{_data(evaluator)}-real-{effort.lessons}-{effort.pupils}.json")):
         return Figures.model_validate_json(bundled.read_bytes())
-    path = cache / file_name(examiner)
+    path = cache / file_name(evaluator)
     try:
         return parse_record(Figures, read_bounded(path, FIGURES_LIMIT), FIGURES_LIMIT, str(path))
     except FileMissing:
@@ -42,11 +42,11 @@ def known_real(examiner: Evaluator, cache: Path) -> Figures | None:
     return None
 
 
-def file_name(examiner: Evaluator) -> str:
+def file_name(evaluator: Evaluator) -> str:
     """Return the name in the cache. It names the judge: one that is trained again may be another one."""
-    effort = examiner.effort
-    return f"{_data(examiner)}-real-{examiner.judge.checksum[:16]}-{effort.lessons}-{effort.pupils}.json"
+    effort = evaluator.effort
+    return f"{_data(evaluator)}-real-{evaluator.judge.checksum[:16]}-{effort.lessons}-{effort.pupils}.json"
 
 
-def _data(examiner: Evaluator) -> str:
-    return examiner.dataset.checksum.removeprefix("sha256:")[:16]
+def _data(evaluator: Evaluator) -> str:
+    return evaluator.dataset.checksum.removeprefix("sha256:")[:16]

@@ -42,8 +42,8 @@ def stop(_: LocalEpoch) -> None:
 class PatientFolder(Folder):
     """Reports an epoch before the next one begins, so that the next one cannot end before the stop."""
 
-    def keep(self, trainer: Trainer, result: EpochResult, assessor: QualityGate | None) -> None:
-        super().keep(trainer, result, assessor)
+    def keep(self, trainer: Trainer, result: EpochResult, gate: QualityGate | None) -> None:
+        super().keep(trainer, result, gate)
         self.finish_writing()
 
 
@@ -104,9 +104,9 @@ def test_training_a_judge_is_deterministic(student: Classifier, printed: Dataset
 
 def test_an_evaluation_computes_every_metric(student: Classifier, printed: Dataset, device: torch.device) -> None:
     judge = with_real(copy.deepcopy(student), "reporting", printed).to(device)
-    examiner = Evaluator(printed, judge, EvaluationBudget(digits=20, lessons=30, pupils=1, epochs=1))
-    real = examiner.examine_real()
-    figures, neighbours = examiner.examine_generator(prepare(Generator(100).to(device).eval(), device))
+    evaluator = Evaluator(printed, judge, EvaluationBudget(digits=20, lessons=30, pupils=1, epochs=1))
+    real = evaluator.examine_real()
+    figures, neighbours = evaluator.examine_generator(prepare(Generator(100).to(device).eval(), device))
     assert figures.digits == 200
     assert sum(map(sum, figures.confusion)) == 200
     assert figures.frechet_distance > real.frechet_distance

@@ -113,8 +113,8 @@ def test_the_quality_gate_decides_as_on_the_cpu(good: Generator, device: torch.d
     for each in (CPU, device):
         judge = bundled_judge("mnist", "choosing")
         assert judge is not None
-        assessor = QualityGate(judge, good.latent_size, each, digits=25)
-        verdicts.append(assessor.verdict(moved(blank, each), moved(good, each)))
+        gate = QualityGate(judge, good.latent_size, each, digits=25)
+        verdicts.append(gate.verdict(moved(blank, each), moved(good, each)))
     expected, verdict = verdicts
     assert verdict.averaged
     assert verdict.refused is None

@@ -46,11 +46,11 @@ WRITE_SECONDS = 120.0  # for the publication of one epoch; a writer that takes l
 
 
 class CheckpointPublisher:
-    def __init__(self, context: JobContext, trainer: Trainer, assessor: QualityGate | None = None) -> None:
-        """Without an assessor, digits are not judged: they have no metrics, and every generator is served."""
+    def __init__(self, context: JobContext, trainer: Trainer, gate: QualityGate | None = None) -> None:
+        """Without a quality gate, digits are not judged: they have no metrics, and every generator is served."""
         self.context = context
         self.trainer = trainer
-        self.assessor = assessor
+        self.gate = gate
         self.job_id = context.job.id
         self.store = context.storage
         self.saved_at = time.monotonic()
@@ -73,7 +73,7 @@ class CheckpointPublisher:
         `publish` must also record the epoch: after it returns, states of later epochs may be saved.
         """
         with tracing.span("snapshot"):
-            snapshot = snapshot_epoch(self.trainer, result, self.assessor, self.context.check)
+            snapshot = snapshot_epoch(self.trainer, result, self.gate, self.context.check)
 
         def write() -> None:
             with self.writing.working(), tracing.span("publish", {tracing.EPOCH: result.epoch}):

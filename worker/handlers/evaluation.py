@@ -65,13 +65,13 @@ def evaluate_checkpoint(context: JobContext) -> None:
     drawn = manifest.files[manifest.draws].sha256
     identity = f"{drawn} {data.checksum} {judge.checksum} {order.effort} {environment}"
     steps = StoredSteps(work_folder(context), identity)
-    examiner = Evaluator(data, judge, EFFORTS[order.effort], report, context.check, steps)
-    is_known = known_real(examiner, settings.judges_dir) is not None
-    report.total = examiner.step_count if is_known else 2 * examiner.step_count + 2
-    compute = partial(find_real, examiner, settings.judges_dir)
+    evaluator = Evaluator(data, judge, EFFORTS[order.effort], report, context.check, steps)
+    is_known = known_real(evaluator, settings.judges_dir) is not None
+    report.total = evaluator.step_count if is_known else 2 * evaluator.step_count + 2
+    compute = partial(find_real, evaluator, settings.judges_dir)
     with tracing.span("evaluate"):
         real = context.retry_storage("figures cannot be kept", compute)
-        examine = partial(evaluate, manifest.id, prepare(generator, device), examiner, real)
+        examine = partial(evaluate, manifest.id, prepare(generator, device), evaluator, real)
         evaluation, neighbours = context.retry_storage("figures cannot be kept", examine)
     picture = draw_evaluation(evaluation, neighbours)
     context.check()

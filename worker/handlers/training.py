@@ -57,14 +57,14 @@ def train(context: JobContext) -> None:
     check()
     trainer = TracedTrainer(config_on(device, context.job), dataset, device)
     context.record(lambda: jobs.record_runtime(claim, trainer.config, describe(device)))
-    assessor = None
+    gate = None
     if settings.judge:
         digits = sample_count(trainer.batches)
         with tracing.span("load judge"):
             latent_size = trainer.config.latent_size
-            assessor = find_quality_gate(dataset, latent_size, device, settings.judges_dir, digits, check)
+            gate = find_quality_gate(dataset, latent_size, device, settings.judges_dir, digits, check)
     check()
-    publisher = CheckpointPublisher(context, trainer, assessor)
+    publisher = CheckpointPublisher(context, trainer, gate)
     with tracing.span("load state"):
         restored = context.retry_storage("the run cannot continue", publisher.restore)
     for lost in restored:

@@ -55,9 +55,9 @@ def evaluate_here(
             )
         status.update(f"loading the judge of {config.dataset} digits, or training it, which takes minutes")
         judge = find_judge(data, "reporting", settings.judges_dir, device)
-        examiner = Evaluator(data, judge, QUICK if quick else FULL, status.update)
-        real = find_real(examiner, settings.judges_dir)
-        evaluation, neighbours = evaluate(name, prepare(generator, device), examiner, real)
+        evaluator = Evaluator(data, judge, QUICK if quick else FULL, status.update)
+        real = find_real(evaluator, settings.judges_dir)
+        evaluation, neighbours = evaluate(name, prepare(generator, device), evaluator, real)
     on_result(evaluation)
     if picture is not None:
         write_output(picture, draw_evaluation(evaluation, neighbours))

@@ -120,9 +120,9 @@ class Folder:
     def file(self, network: str, epoch: int) -> Path:
         return self.out / f"params_{network}_epoch_{epoch:03d}.safetensors"
 
-    def keep(self, trainer: Trainer, epoch: EpochResult, assessor: QualityGate | None) -> None:
+    def keep(self, trainer: Trainer, epoch: EpochResult, gate: QualityGate | None) -> None:
         """Judge an epoch and start to write its files. Raises OSError if files of an earlier epoch failed."""
-        snapshot = snapshot_epoch(trainer, epoch, assessor, trainer.check)
+        snapshot = snapshot_epoch(trainer, epoch, gate, trainer.check)
         history = History(
             config=trainer.config, dataset_checksum=trainer.dataset.checksum, warnings=trainer.warnings, epochs=[]
         )
@@ -204,12 +204,12 @@ def train_here(
             f"Training on {describe(device)} in {trainer.precision}{where}: {len(dataset.train_labels)} images of "
             f"{dataset.name}, {iterations} per epoch. Files: {out}/"
         )
-        assessor = None
+        gate = None
         if settings.judge:
             digits = sample_count(trainer.batches)
-            assessor = find_quality_gate(dataset, config.latent_size, device, settings.judges_dir, digits)
+            gate = find_quality_gate(dataset, config.latent_size, device, settings.judges_dir, digits)
         with track(settings, out, resume, trainer, console) as folder.tracking:
-            train_into(folder, trainer, assessor, console)
+            train_into(folder, trainer, gate, console)
     (out / STATE).unlink(missing_ok=True)
 
 
@@ -224,7 +224,7 @@ def track(settings: AppSettings, out: Path, resume: bool, trainer: Trainer, cons
     return TrackingSession(settings.trackers, run_id, trainer, target, warn, {Stopped: "stopped"})
 
 
-def train_into(folder: Folder, trainer: Trainer, assessor: QualityGate | None, console: Console) -> None:
+def train_into(folder: Folder, trainer: Trainer, gate: QualityGate | None, console: Console) -> None:
     """Train the remaining epochs. Raises TrainingFailed, OSError, Stopped, after all files are on disk."""
     epochs = trainer.config.epochs
     with progress_bar(console) as bar, interruptible() as stop_check, folder.writer:
@@ -240,7 +240,7 @@ def train_into(folder: Folder, trainer: Trainer, assessor: QualityGate | None, c
 
         try:
             for epoch in trainer.run(report, check):
-                folder.keep(trainer, epoch, assessor)
+                folder.keep(trainer, epoch, gate)
             folder.finish_writing()
         except Stopped:
             folder.save(trainer)

@@ -132,15 +132,15 @@ def end_of_epoch(context: PartContext, dataset: Dataset, recipe: RecipeName) -> 
     trained = next(trainer.run())
     digits = 20 if context.tiny else DIGITS
     latent_size, cache = trainer.config.latent_size, context.out / "cache"
-    assessor = find_quality_gate(trainer.dataset, latent_size, context.device, cache, digits)
-    epoch, state = snapshot_epoch(trainer, trained, assessor), trainer.state()
+    gate = find_quality_gate(trainer.dataset, latent_size, context.device, cache, digits)
+    epoch, state = snapshot_epoch(trainer, trained, gate), trainer.state()
     folded, average = prepare(trainer.generator.eval(), context.device), trainer.averaged_generator()
     steps: dict[str, Callable[[], object]] = {
         "evaluation": lambda: trainer.evaluate(1),
-        "snapshot, all of it": lambda: snapshot_epoch(trainer, trained, assessor),
+        "snapshot, all of it": lambda: snapshot_epoch(trainer, trained, gate),
         "  averaging": trainer.averaged_generator,
         "  folding": lambda: prepare(trainer.generator, context.device),
-        "  verdict": lambda: assessor.verdict(folded, average),
+        "  verdict": lambda: gate.verdict(folded, average),
         "  plot": lambda: epoch_plot(folded, trainer.dataset, 1, trainer.config.seed),
         "  weights to the host": lambda: [
             weights.snapshot(network) for network in (trainer.generator, trainer.discriminator)

@@ -68,7 +68,7 @@ class Training:
         self.trainer: Trainer = context.make_trainer(dataset, recipe="thorough", epochs=epochs)
         digits = 20 if context.tiny else DIGITS
         latent_size, cache = self.trainer.config.latent_size, context.out / "cache"
-        self.assessor: QualityGate = find_quality_gate(dataset, latent_size, context.device, cache, digits)
+        self.gate: QualityGate = find_quality_gate(dataset, latent_size, context.device, cache, digits)
         self.best: Best | None = None
         self.history: list[Line] = []
 
@@ -87,7 +87,7 @@ class Training:
 
     def judge(self, epoch: EpochResult) -> None:
         average = self.trainer.averaged_generator()
-        verdict = self.assessor.verdict(self.trainer.generator.eval(), average)
+        verdict = self.gate.verdict(self.trainer.generator.eval(), average)
         elapsed = round(time.monotonic() - self.context.started, 1)
         figures = {**verdict.metrics, "refused": verdict.refused, "averaged": verdict.averaged}
         line: Line = {"epoch": epoch.epoch, "seconds": round(epoch.seconds, 3), "elapsed": elapsed, **figures}

@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def assessor(good: Generator) -> QualityGate:
+def gate(good: Generator) -> QualityGate:
     judge = bundled_judge("mnist", "choosing")
     assert judge
     return QualityGate(judge, good.latent_size, CPU, digits=25)
@@ -39,8 +39,8 @@ def store(tmp_path: Path) -> CheckpointStore:
     return CheckpointStore(tmp_path / "checkpoints")
 
 
-def publish(store: CheckpointStore, assessor: QualityGate, epoch: int, raw: Generator, job: str = NEW) -> Manifest:
-    verdict = assessor.verdict(raw, raw)
+def publish(store: CheckpointStore, gate: QualityGate, epoch: int, raw: Generator, job: str = NEW) -> Manifest:
+    verdict = gate.verdict(raw, raw)
     made = manifest(job, epoch).model_copy(
         update={
             "metrics": verdict.metrics,
@@ -111,9 +111,9 @@ POISONS_BY_GROUP = [
 
 @pytest.mark.parametrize("poisons", POISONS_BY_GROUP)
 def test_no_poisoned_checkpoint_is_ever_served(
-    store: CheckpointStore, assessor: QualityGate, good: Generator, poisons: list[Poison]
+    store: CheckpointStore, gate: QualityGate, good: Generator, poisons: list[Poison]
 ) -> None:
-    first = publish(store, assessor, 1, good, job=OLD)
+    first = publish(store, gate, 1, good, job=OLD)
     assert first.refused is None
     model_manager = ModelManager(store, CPU)
     model_manager._refresh()
@@ -122,7 +122,7 @@ def test_no_poisoned_checkpoint_is_ever_served(
     for epoch, poison in enumerate(poisons, start=1):
         poisoned = copy.deepcopy(good)
         poison(poisoned)
-        made = publish(store, assessor, epoch, poisoned)
+        made = publish(store, gate, epoch, poisoned)
         assert made.refused, f"poison {epoch} was let through: {made.metrics}"
         model_manager._refresh()
         assert model_manager.serving == first.id
@@ -133,22 +133,22 @@ def test_no_poisoned_checkpoint_is_ever_served(
 
 
 def test_no_changed_or_foreign_checkpoint_is_ever_served(
-    store: CheckpointStore, assessor: QualityGate, good: Generator
+    store: CheckpointStore, gate: QualityGate, good: Generator
 ) -> None:
     """A bit is flipped, or the manifest belongs to another job: the model manager detects it when it reads."""
-    first = publish(store, assessor, 1, good, job=OLD)
+    first = publish(store, gate, 1, good, job=OLD)
     model_manager = ModelManager(store, CPU)
     model_manager._refresh()
     for offset in range(4):
         epoch = 100 + 2 * offset
-        flipped = publish(store, assessor, epoch, good)
+        flipped = publish(store, gate, epoch, good)
         path = store.folder(flipped.checkpoint) / GENERATOR
         data = bytearray(path.read_bytes())
         data[len(data) * (offset + 1) // 5] ^= 1 << offset
         path.write_bytes(data)
         model_manager._refresh()
         assert model_manager.serving == first.id
-        foreign = publish(store, assessor, epoch + 1, good)
+        foreign = publish(store, gate, epoch + 1, good)
         shutil.copy(store.folder(first.checkpoint) / MANIFEST, store.folder(foreign.checkpoint) / MANIFEST)
         model_manager._refresh()
         assert model_manager.serving == first.id
@@ -157,7 +157,7 @@ def test_no_changed_or_foreign_checkpoint_is_ever_served(
 
 @pytest.mark.long
 def test_of_twenty_good_checkpoints_at_least_nineteen_are_served(
-    store: CheckpointStore, assessor: QualityGate, good: Generator
+    store: CheckpointStore, gate: QualityGate, good: Generator
 ) -> None:
     refused = 0
     for epoch in range(1, 21):
@@ -166,26 +166,26 @@ def test_of_twenty_good_checkpoints_at_least_nineteen_are_served(
         for parameter in near.parameters():
             spread = parameter.data.std() if parameter.numel() > 1 else parameter.data.abs()
             parameter.data += 0.01 * epoch * torch.randn(parameter.shape, generator=draws) * spread
-        refused += publish(store, assessor, epoch, near).refused is not None
+        refused += publish(store, gate, epoch, near).refused is not None
     assert refused <= 1
     latest = store.latest()
     assert latest is not None
     assert latest >= CheckpointId(NEW, 19)
 
 
-def test_the_better_generator_draws(assessor: QualityGate, good: Generator) -> None:
+def test_the_better_generator_draws(gate: QualityGate, good: Generator) -> None:
     worse = copy.deepcopy(good)
     collapsed(4)(worse)
-    assert assessor.verdict(worse, good).averaged is True
-    assert assessor.verdict(good, worse).averaged is False
-    assert assessor.verdict(good, worse).refused is None
+    assert gate.verdict(worse, good).averaged is True
+    assert gate.verdict(good, worse).averaged is False
+    assert gate.verdict(good, worse).refused is None
 
 
-def test_metrics_cover_each_class(assessor: QualityGate, good: Generator) -> None:
+def test_metrics_cover_each_class(gate: QualityGate, good: Generator) -> None:
     """A collapsed class lowers its own variety and that of no other class."""
-    before, broken = assessor.assess(good), copy.deepcopy(good)
+    before, broken = gate.assess(good), copy.deepcopy(good)
     collapsed(6)(broken)
-    after = assessor.assess(broken)
+    after = gate.assess(broken)
     for label in range(10):
         if label != 6:
             assert after.variety[label] == pytest.approx(before.variety[label])
@@ -193,9 +193,9 @@ def test_metrics_cover_each_class(assessor: QualityGate, good: Generator) -> Non
     assert after.frechet_distance > before.frechet_distance
 
 
-def test_figures_of_all_classes_have_intervals(assessor: QualityGate, good: Generator) -> None:
+def test_figures_of_all_classes_have_intervals(gate: QualityGate, good: Generator) -> None:
     """Those of the distances are the jackknife's: the same figure without each tenth of the digits."""
-    quality, metrics = assessor.assess(good), assessor.verdict(good).metrics
+    quality, metrics = gate.assess(good), gate.verdict(good).metrics
     assert metrics["judged_per_class"] == 25
     for name in ("label_accuracy", "label_accuracy_worst", "variety", "variety_least", "frechet_distance"):
         assert 0 <= metrics[f"{name}_low"] <= metrics[name] <= metrics[f"{name}_high"], name
@@ -209,7 +209,7 @@ def test_figures_of_all_classes_have_intervals(assessor: QualityGate, good: Gene
     lowest = min(range(10), key=lambda label: quality.variety[label])
     assert metrics[f"variety_{lowest}_low"] == metrics["variety_least_low"]
     kept = [torch.arange(250) % 10 != group for group in range(10)]
-    distances = [frechet(Moments.of(quality.features[these]), assessor.real) for these in kept]
+    distances = [frechet(Moments.of(quality.features[these]), gate.real) for these in kept]
     low, high = interval(quality.frechet_distance, distances)
     assert metrics["frechet_distance_low"] == pytest.approx(low, abs=2e-4)
     assert metrics["frechet_distance_high"] == pytest.approx(high, abs=2e-4)

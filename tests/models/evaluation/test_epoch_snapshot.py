@@ -18,8 +18,8 @@ from models.training.trainer import Trainer
 CPU = torch.device("cpu")
 
 
-def finished_epoch(trainer: Trainer, assessor: QualityGate | None = None) -> EpochSnapshot:
-    return snapshot_epoch(trainer, next(iter(trainer.run())), assessor)
+def finished_epoch(trainer: Trainer, gate: QualityGate | None = None) -> EpochSnapshot:
+    return snapshot_epoch(trainer, next(iter(trainer.run())), gate)
 
 
 def test_each_generator_is_folded_once(
@@ -70,7 +70,7 @@ def test_judging_that_is_stopped_is_repeated_with_the_same_result(
     """The state that is saved then is the one before the epoch's test."""
     judge = bundled_judge("mnist", "choosing")
     assert judge
-    assessor = QualityGate(judge, config.latent_size, CPU, digits=5)
+    gate = QualityGate(judge, config.latent_size, CPU, digits=5)
     trainer = Trainer(config, dataset, CPU)
     result = next(iter(trainer.run()))
     left = iter(range(calls - 1))
@@ -80,14 +80,14 @@ def test_judging_that_is_stopped_is_repeated_with_the_same_result(
             raise Stop
 
     with pytest.raises(Stop):
-        snapshot_epoch(trainer, result, assessor, check)
+        snapshot_epoch(trainer, result, gate, check)
     state = training_state.from_bytes(training_state.to_bytes(trainer.state()))
     assert (state.position.epoch, state.position.iteration) == (1, trainer.batches)
     resumed, undisturbed = Trainer(config, dataset, CPU), Trainer(config, dataset, CPU)
     resumed.load_state(state)
     for mine, theirs in zip(resumed.run(), undisturbed.run(), strict=True):
         assert mine.losses == theirs.losses
-        snapshots = snapshot_epoch(resumed, mine, assessor), snapshot_epoch(undisturbed, theirs, assessor)
+        snapshots = snapshot_epoch(resumed, mine, gate), snapshot_epoch(undisturbed, theirs, gate)
         assert snapshots[0].verdict == snapshots[1].verdict
         assert state_to_bytes(snapshots[0].average) == state_to_bytes(snapshots[1].average)
         assert state_to_bytes(snapshots[0].discriminator) == state_to_bytes(snapshots[1].discriminator)

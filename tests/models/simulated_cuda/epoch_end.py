@@ -26,10 +26,10 @@ def check_epoch_end(recipe: RecipeName, precision: Precision) -> dict[str, Any]:
         trainer = make_trainer(recipe, precision)
         trainer.iterate(*first_batch(trainer))
         trainer.iteration = 1
-        assessor = QualityGate(make_judge(), trainer.config.latent_size, CUDA, DIGITS)
+        gate = QualityGate(make_judge(), trainer.config.latent_size, CUDA, DIGITS)
         return {
             "evaluation": measure(lambda: trainer.evaluate(1)),
-            "snapshot": measure(partial(snapshot, trainer, assessor)),
+            "snapshot": measure(partial(snapshot, trainer, gate)),
             "state": measure(partial(state, trainer)),
         }
 
@@ -55,8 +55,8 @@ def measure(function: Callable[[], Any]) -> dict[str, int]:
     return {"kernels": log.kernels, "reads": log.reads, "sent": log.sent}
 
 
-def snapshot(trainer: Trainer, assessor: QualityGate) -> None:
-    taken = snapshot_epoch(trainer, mock.Mock(epoch=1), assessor)
+def snapshot(trainer: Trainer, gate: QualityGate) -> None:
+    taken = snapshot_epoch(trainer, mock.Mock(epoch=1), gate)
     assert taken.plot.shape == (1120, 588)
     networks = taken.generator, taken.average, taken.discriminator
     assert {tensor.device.type for network in networks for tensor in network.values()} == {"cpu"}

@@ -153,14 +153,14 @@ def check_examination() -> dict[str, Any]:
         HostReads() as log,
         mock.patch("torch.random.fork_rng", return_value=contextlib.nullcontext()),
     ):
-        examiner = Evaluator(make_dataset(CUDA), make_judge(), EvaluationBudget(EACH, EACH, pupils=1, epochs=1))
+        evaluator = Evaluator(make_dataset(CUDA), make_judge(), EvaluationBudget(EACH, EACH, pupils=1, epochs=1))
         digits = torch.zeros(EACH * NUM_CLASSES, 28, 28, dtype=torch.uint8, device=CUDA)
-        labels = examiner.by_class(digits)
+        labels = evaluator.by_class(digits)
         with (
             mock.patch.object(evaluation_records.Figures, "model_validate", dict),
             mock.patch.object(metrics, "wilson", return_value=(0.0, 1.0)),  # the shares that are read are larger than 1
         ):
-            figures, _ = examiner.examine(digits, labels, lambda: (digits, labels), "generated")
+            figures, _ = evaluator.examine(digits, labels, lambda: (digits, labels), "generated")
     return {"reads": log.reads, "figures": sorted(figures)}
 
 
