@@ -12,6 +12,15 @@ from app.cli.display.pictures import chosen_format, print_sheet
 from app.cli.errors import fail_on, read_settings, writing
 from app.cli.options import AsJson, Home
 
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=2**53 - 1,  # as in the API
+        help="Random seed. The same seed always draws the same digits. If omitted, a new one is chosen.",
+    ),
+]
+
 
 def digits(
     label: Annotated[int, typer.Argument(min=0, max=9, metavar="DIGIT", help="The digit, 0 to 9.")],
@@ -28,14 +37,7 @@ def digits(
         ),
     ] = None,
     n: Annotated[int, typer.Option("-n", min=1, max=1000, help="Number of digits.")] = 1,
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            max=2**53 - 1,  # as the API
-            help="Random seed. The same seed always draws the same digits. If omitted, a new one is chosen.",
-        ),
-    ] = None,
+    seed: Seed = None,
     index: Annotated[int, typer.Option(min=0, help="Position of the first digit in the sequence of the seed.")] = 0,
     checkpoint: Annotated[
         str,
