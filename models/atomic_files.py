@@ -175,11 +175,10 @@ def remove_old_temporary(
     deleted names. Raises OSError if the folder cannot be listed.
     """
     removed, now = [], clock_of(folder)
-    for path in [folder / name for name in names_in(folder)]:
+    for path in [folder / name for name in names_in(folder) if name.startswith(".") and is_ours(name[1:])]:
         with suppress(OSError):
             found = path.lstat()
-            is_old = now - max(found.st_mtime, found.st_ctime) >= seconds
-            if not path.name.startswith(".") or not is_old or not is_ours(path.name[1:]):
+            if now - max(found.st_mtime, found.st_ctime) < seconds:
                 continue
             if path.name.endswith(TEMPORARY) and stat.S_ISREG(found.st_mode):
                 path.unlink()

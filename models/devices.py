@@ -13,7 +13,7 @@ from models.errors import Unavailable
 
 logger = logging.getLogger(__name__)
 
-NAME = re.compile(r"auto|cpu|cuda(:(0|[1-9]\d?))?")  # torch keeps an index in 8 bits
+NAME = re.compile(r"auto|cpu|cuda(:(0|[1-9]\d?))?")  # torch's index is a signed byte
 
 
 class DeviceUnavailable(Unavailable, code="device-unavailable"):

@@ -100,7 +100,11 @@ def run(context: JobContext) -> Job | None:
             note_end(status)
             with tracing.span("end"):
                 trouble = trouble_of(context, status)
-                status = record_end(context, status, error, trouble)
+                recorded = record_end(context, status, error, trouble)
+            if recorded != status:
+                logger.info("job %s was cancelled meanwhile: it ends as %s", context.job.id, recorded.value)
+                note_end(recorded)
+                status = recorded
     except (LeaseLost, FenceRejected) as lost:
         metrics.tell(metrics.LEASES_LOST)
         logger.warning("job %s now belongs to another worker; leaving it", lost)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, AliasChoices, ByteSize, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from models.atomic_files import make_private, remove_old_temporary
+from models.atomic_files import make_private, names_in, remove_old_temporary
 from models.data.catalog import DATASETS
 from models.proxies import without_credentials
 from models.registry.storage.filesystem import FilesystemStorage
@@ -202,10 +202,13 @@ class WorkerSettings(BaseSettings):
         return tracing
 
     def protect_home(self) -> None:
-        """Make the home accessible to its owner only; create it if needed. Ignores errors."""
+        """Make the home accessible to its owner only; create it if needed. Ignores errors.
+
+        Deletes temporary files that killed processes left in it and in the folders of its cache.
+        """
         with contextlib.suppress(OSError):
             make_private(self.home)
-            for folder in (self.home, self.cache_dir, self.judges_dir):
+            for folder in (self.home, *(self.cache_dir / name for name in names_in(self.cache_dir))):
                 remove_old_temporary(folder)
 
     def absolute_paths(self) -> dict[str, str]:

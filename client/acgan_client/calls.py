@@ -322,7 +322,7 @@ def id_of(record: JobRef | CheckpointRef | UnusableCheckpoint) -> str:
     return record if isinstance(record, str) else record.id
 
 
-DOTS = {".": "%2E", "..": "%2E%2E"}  # without an escape, such a part of a path is removed with the part before it
+DOTS = {".": "%2E", "..": "%2E%2E"}  # unescaped, such parts of a path are removed, `..` with the part before it
 
 
 def at(*parts: object) -> str:

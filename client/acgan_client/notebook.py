@@ -56,9 +56,8 @@ def job_html(job: "Job") -> str:
 
 
 def dataset_html(dataset: "Dataset") -> str:
-    each = (
-        f"{dataset.order.per_class + dataset.order.test_per_class:,} of each class"  # of which there may be any number
-    )
+    order = dataset.order
+    each = f"{order.per_class + order.test_per_class:,} images of each class"
     images = f"{dataset.progress.digits:,} images" if dataset.progress else each
     parts = [
         f"<p><b>data set {safe(dataset.id)}</b>: {safe(dataset.status)}, {images} by "

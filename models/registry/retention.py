@@ -192,7 +192,7 @@ def delete_epoch(store: CheckpointStore, checkpoint: CheckpointId, uses: Uses) -
     """Delete a checkpoint unless it is needed, being read or pinned. Returns whether it was deleted. Raises OSError."""
 
     def step() -> bool:
-        """While it runs, the serving policy does not change."""
+        """In a folder, the serving policy does not change while it runs; in a bucket, this takes two requests."""
         try:
             is_kept = checkpoint == pinned(store, read_choice(store))
         except FileInvalid:

@@ -65,6 +65,7 @@ class DatasetOrder(BaseModel):
 
     @property
     def digits(self) -> int:
+        """The number of images of ten classes."""
         return self.stride * NUM_CLASSES
 
 

@@ -76,10 +76,10 @@ class Trainer:
     def run(self, on_progress: OnProgress | None = None, check: Check | None = None) -> Iterator[EpochResult]:
         """Train from the current position to the last epoch. Yields the result of each epoch.
 
-        Calls `on_progress` at most once per second and once per two iterations, after the last iteration of an epoch,
-        and after the caller has taken an epoch's result. Calls `check` after every iteration and every batch of an
-        evaluation. An exception in one of these callbacks ends the run. `state` may be called in both callbacks, and
-        between epochs. Raises TrainingFailed.
+        Calls `on_progress` at most once per second and once per two iterations; also after the last iteration of an
+        epoch, and after the caller has taken an epoch's result. Calls `check` after every iteration and every batch of
+        an evaluation. An exception in one of these callbacks ends the run. `state` may be called in both callbacks,
+        and between epochs. Raises TrainingFailed.
         """
         self.check = check or self.check
         evaluation = EVALUATION_COST * len(self.dataset.test_labels) / self.config.batch_size

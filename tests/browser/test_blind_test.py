@@ -44,15 +44,20 @@ class Sheets:
         page.on("requestfinished", self.see_arrived)
 
     def see(self, request: Request) -> None:
-        query = parse_qs(urlsplit(request.url).query)
-        if {"checkpoint", "seed", "columns"} <= set(query):
+        if query := query_of_sheet(request):
             self.found.append((query["checkpoint"][0], query["seed"][0]))
 
     def see_arrived(self, request: Request) -> None:
-        self.arrived += {"checkpoint", "seed", "columns"} <= set(parse_qs(urlsplit(request.url).query))
+        self.arrived += bool(query_of_sheet(request))
 
     def pair(self, number: int) -> list[tuple[str, str]]:
         return self.found[2 * number : 2 * number + 2]
+
+
+def query_of_sheet(request: Request) -> dict[str, list[str]] | None:
+    """The query of a request for a sheet; None for another request."""
+    query = parse_qs(urlsplit(request.url).query)
+    return query if {"checkpoint", "seed", "columns"} <= set(query) else None
 
 
 def shown(page: Page, pair: list[tuple[str, str]]) -> bool:

@@ -120,6 +120,11 @@ def test_a_run_shows_its_progress_and_the_curve_of_its_losses() -> None:
     assert Reader(one).elements[:2] == ["svg", "polyline"]
 
 
+def test_a_waiting_data_set_shows_the_images_of_each_class_because_their_number_is_unknown() -> None:
+    waiting = Dataset.model_validate(hostile_server.dataset(status="queued"))
+    assert "queued, 2 images of each class by latest" in Reader(waiting._repr_html_()).text
+
+
 def test_lists_have_a_bounded_size() -> None:
     config = {**hostile_server.job()["config"], "name": "x" * 5000}
     listing = JobList.model_validate({"jobs": [hostile_server.job(config=config)] * (MOST_ROWS + 5), "next": None})

@@ -289,7 +289,7 @@ class JobConsumer:
     def finish(self, claim: Claim, status: JobStatus, error: str = "", trouble: str = "") -> JobStatus:
         """End the job, or hand it back as `queued`. Returns its new status: `cancelled` if that was requested.
 
-        `trouble`: faults of its results. Adds epochs that Redis lost first. May be repeated. Raises LeaseLost.
+        `trouble`: faults of its results. First adds epochs that Redis lost. May be repeated. Raises LeaseLost.
         """
         known = self.redis.hkeys(epochs_key(claim.job.id))
         for epoch in [each for each in claim.reported.values() if str(each.epoch) not in known]:

@@ -137,6 +137,7 @@ class DatasetOrder(Record):
 
     @property
     def digits(self) -> int:
+        """The number of images if the checkpoint has ten classes."""
         return (self.per_class + self.test_per_class) * NUM_CLASSES
 
 

@@ -30,7 +30,7 @@ KEYS = SecretStr(f"{ANAS_ENTRY} {BENS_ENTRY}")
 
 @pytest.fixture(autouse=True)
 def one_window(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No minute ends between the reads of a test: part of those before it would no longer count."""
+    """Time stands still for limits of reads, so that no window ends during a test."""
     monkeypatch.setattr("app.main.LocalRate", partial(LocalRate, clock=lambda: 30.0))
 
 

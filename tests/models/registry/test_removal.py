@@ -30,6 +30,7 @@ from tests.models.registry.test_store import FILES
 from tests.support import records
 from tests.support.s3_endpoint import PATIENT_SECONDS, Fault, in_haste, open_store
 from tests.support.stores import EARLY, LATE, publish, run
+from worker.settings import WorkerSettings
 
 PART = DatasetOrder(checkpoint=f"{LATE}-e001", per_class=10, test_per_class=1).parts[0]
 
@@ -245,6 +246,20 @@ def test_old_temporary_files_of_a_killed_process_are_removed_from_a_root(tmp_pat
     assert sorted(remove_old_temporary(tmp_path, 0.01)) == sorted([old.name, fresh.name, half.name])
     assert all(path.exists() for path in kept)
     assert remove_old_temporary(tmp_path / "none") == []
+
+
+def test_temporary_files_are_removed_from_the_folders_of_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = WorkerSettings(home=tmp_path)
+    left = [settings.home, settings.cache_dir / "mnist", settings.judges_dir]
+    for folder in left:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".x.1.tmp").write_bytes(b"x")
+        (folder / "x").write_bytes(b"x")
+    monkeypatch.setattr("worker.settings.remove_old_temporary", lambda folder: remove_old_temporary(folder, 0))
+    settings.protect_home()
+    assert [sorted(path.name for path in folder.iterdir() if path.is_file()) for folder in left] == [["x"]] * 3
 
 
 def test_temporary_files_of_others_stay_in_a_shared_folder(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ ESTABLISHED = "01"  # in /proc/net/tcp
 def test_a_request_that_does_not_arrive_is_a_408(short_timeouts: str, begun: bytes) -> None:
     began = time.monotonic()
     reply = send_raw(short_timeouts, begun)
-    assert time.monotonic() - began > 0.5  # from before the connection, whose time the server measures
+    assert time.monotonic() - began > 0.5  # from before the connection, at which the limit starts
     assert reply.closed
     assert reply.statuses == [408]
     assert "more than 1 seconds" in str(problem(reply)["detail"])
