@@ -34,8 +34,8 @@ def job_id(settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch) -> str:
     job_id = ask_desk(settings.redis_url, lambda jobs: jobs.create(Order(TrainingConfig(), dataset=ORDER))).id
     finish = JobConsumer.finish
 
-    def fail(self: JobConsumer, claim: Claim, status: JobStatus, *_: str) -> None:
-        finish(self, claim, JobStatus.FAILED)
+    def fail(self: JobConsumer, claim: Claim, status: JobStatus, *_: str) -> JobStatus:
+        return finish(self, claim, JobStatus.FAILED)
 
     with monkeypatch.context() as patch:
         patch.setattr(JobConsumer, "finish", fail)

@@ -199,10 +199,10 @@ def test_a_run_whose_end_could_not_be_reported_keeps_its_state(
 ) -> None:
     """Redis was away for longer than the lease: the next worker has to repeat only the end of the run."""
 
-    def finish(self: JobConsumer, claim: Claim, status: JobStatus, error: str = "", trouble: str = "") -> None:
+    def finish(self: JobConsumer, claim: Claim, status: JobStatus, error: str = "", trouble: str = "") -> JobStatus:
         if lost:
             raise LeaseLost(claim.job.id)
-        tell(self, claim, status, error)
+        return tell(self, claim, status, error)
 
     tell = JobConsumer.finish
     monkeypatch.setattr(JobConsumer, "finish", finish)
@@ -238,7 +238,7 @@ def test_epochs_that_redis_has_lost_are_reported_again_from_their_checkpoints(
 ) -> None:
     """Redis lost writes that are older than the run's state. An epoch without a usable checkpoint stays missing."""
 
-    def finish(self: JobConsumer, claim: Claim, status: JobStatus, error: str = "", trouble: str = "") -> None:
+    def finish(self: JobConsumer, claim: Claim, status: JobStatus, error: str = "", trouble: str = "") -> JobStatus:
         raise LeaseLost(claim.job.id)
 
     monkeypatch.setattr(JobConsumer, "finish", finish)
@@ -333,9 +333,9 @@ def test_a_run_whose_losses_diverge_fails_with_the_reason(
     healthy = Trainer.begin_epoch
     monkeypatch.setattr(Trainer, "begin_epoch", begin)
     monkeypatch.setattr("models.training.trainer.ENOUGH_ITERATIONS", 40)
-    job_id = accept(settings, small(dataset_name, epochs=5, batch_size=4, train_examples=160, adam_lr=adam_lr))
+    job_id = accept(settings, small(dataset_name, epochs=40, batch_size=4, train_examples=160, adam_lr=adam_lr))
     run_next_job(settings)
     job = read_job(settings, job_id)
     assert job.status == JobStatus.FAILED
     assert why in str(job.error)
-    assert len(job.epochs) < 5
+    assert len(job.epochs) < 40  # the number depends on the processor; 12 and 13 were seen
