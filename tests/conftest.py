@@ -57,8 +57,16 @@ def pytest_make_parametrize_id(val: object) -> str | None:
     return f"{len(val)} bytes" if isinstance(val, bytes) else None
 
 
+@pytest.fixture(scope="session", autouse=True)
+def environment_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fixtures for many tests have a home too, and never use the developer's."""
+    with pytest.MonkeyPatch.context() as patch:
+        set_environment(patch, tmp_path_factory.mktemp("session") / "home")
+        yield
+
+
 @pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     set_environment(monkeypatch, tmp_path / "home")
     yield
     reset_threads()  # a resumed run, or its API, may have set another number
