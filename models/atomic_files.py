@@ -174,8 +174,10 @@ def remove_old_temporary(
     `is_ours` returns for the name of a temporary file, without its first dot, whether it may be deleted. Returns the
     deleted names. Raises OSError if the folder cannot be listed.
     """
-    removed, now = [], clock_of(folder)
-    for path in [folder / name for name in names_in(folder) if name.startswith(".") and is_ours(name[1:])]:
+    hidden = [name for name in names_in(folder) if name.startswith(".") and name.endswith((TEMPORARY, DELETED))]
+    left = [folder / name for name in hidden if is_ours(name[1:])]
+    removed, now = [], clock_of(folder) if left else 0.0
+    for path in left:
         with suppress(OSError):
             found = path.lstat()
             if now - max(found.st_mtime, found.st_ctime) < seconds:

@@ -12,6 +12,7 @@ NUM_CLASSES = 10  # of the original script
 MOST_CLASSES = 100
 IMAGE_SIZE = 28
 MOST_IMAGES = 1_000_000  # of one split
+MAX_SEED = 2**53 - 1  # the largest integer that every JSON parser represents exactly
 
 DatasetName = Annotated[str, Field(pattern=REFERENCE, examples=list(DATASETS))]
 if TYPE_CHECKING:

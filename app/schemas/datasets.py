@@ -5,14 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.schemas.jobs import WEBHOOK, JobsQuery, UnreadableJobView, Webhook
+from app.schemas.jobs import WEBHOOK, JobsQuery, Priority, UnreadableJobView, Webhook
 from app.schemas.links import Link
-from models.config import WHOLE
 from models.records import Record
 from models.synthesis.layouts.table import LAYOUTS
 from models.synthesis.order import FILES, MANIFEST, DatasetOrder
 from worker.jobs.lists.catalog import Listed
-from worker.jobs.model import HIGHEST_PRIORITY, Job, JobStatus, RunsOn
+from worker.jobs.model import Job, JobStatus, RunsOn
 
 if TYPE_CHECKING:
     LayoutName = str
@@ -25,7 +24,7 @@ FILE_NAME = f"^({'|'.join(name.replace('.', '[.]') for name in [*FILES, MANIFEST
 class WantedDataset(DatasetOrder):
     """A data set to generate, its priority and the workers that may generate it."""
 
-    priority: Annotated[int, Field(ge=0, le=HIGHEST_PRIORITY), WHOLE] = Field(
+    priority: Priority = Field(
         0, description="Jobs with a higher priority start first. Runs and data sets share one queue."
     )
     runs_on: RunsOn = Field("any", description="Workers that may generate it.")

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from models.config import MAX_SEED
 from models.sampling.formats import FORMATS, Look
 
 if TYPE_CHECKING:
@@ -11,7 +12,6 @@ if TYPE_CHECKING:
 else:
     FormatName = Literal[tuple(FORMATS)]
 
-MAX_SEED = 2**53 - 1  # the largest integer that every JSON parser represents exactly
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Index = Annotated[int, Field(ge=0, le=2**40)]
 CheckpointName = Annotated[

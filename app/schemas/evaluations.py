@@ -5,19 +5,18 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from app.schemas.jobs import WEBHOOK, JobsQuery, UnreadableJobView, Webhook
+from app.schemas.jobs import WEBHOOK, JobsQuery, Priority, UnreadableJobView, Webhook
 from app.schemas.links import Link
-from models.config import WHOLE
 from models.evaluation.evaluation_records import Effort, Evaluation, EvaluationOrder
 from models.records import Record
 from worker.jobs.lists.catalog import Listed, Selection
-from worker.jobs.model import HIGHEST_PRIORITY, Job, JobKind, JobStatus, RunsOn
+from worker.jobs.model import Job, JobKind, JobStatus, RunsOn
 
 
 class WantedEvaluation(EvaluationOrder):
     """A checkpoint to evaluate, the priority and the workers that may evaluate it."""
 
-    priority: Annotated[int, Field(ge=0, le=HIGHEST_PRIORITY), WHOLE] = Field(
+    priority: Priority = Field(
         0,
         description="Jobs with a higher priority start first. Evaluations wait behind runs and data sets of the same "
         "priority.",

@@ -43,6 +43,7 @@ Webhook = Annotated[
     Field(max_length=LONGEST, json_schema_extra={"format": "uri", "pattern": r"^https://[^@#\s]+$"}),
     AfterValidator(check_webhook_form),
 ]
+Priority = Annotated[int, Field(ge=0, le=HIGHEST_PRIORITY), WHOLE]
 WEBHOOK = Field(
     None,
     description="An https address that receives a signed message when the job ends. The operator of the service "
@@ -71,7 +72,7 @@ class TrainingOrder(TrainingConfig):
         None, description="A label shown next to the job: one line of text. A blank label is ignored."
     )
 
-    priority: Annotated[int, Field(ge=0, le=HIGHEST_PRIORITY), WHOLE] = Field(
+    priority: Priority = Field(
         0,
         description="Runs with a higher priority start first; among equals, the oldest starts first. If several keys "
         "exist, the runs of different keys take turns.",

@@ -61,7 +61,7 @@ def dataset_html(dataset: "Dataset") -> str:
     images = f"{dataset.progress.digits:,} images" if dataset.progress else each
     parts = [
         f"<p><b>data set {safe(dataset.id)}</b>: {safe(dataset.status)}, {images} by "
-        f"{safe(dataset.order.checkpoint)}, seed {dataset.order.seed}</p>"
+        f"{safe(order.checkpoint)}, seed {order.seed}</p>"
     ]
     if dataset.progress is not None and not dataset.ended:
         done = dataset.progress.drawn / max(1, dataset.progress.digits)

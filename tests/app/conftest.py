@@ -1,5 +1,6 @@
 """The API in this process, over a real Redis, with an untrained generator published."""
 
+import math
 from collections.abc import Iterator
 from functools import cache
 
@@ -73,6 +74,12 @@ def publish_trained(store: CheckpointStore, job: str, data: TrainingDataManifest
 def kept_generators() -> Iterator[None]:
     with prepared_generators.kept(), style_banks.small():
         yield
+
+
+@pytest.fixture
+def busy_machine_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The buffer is filled although other processes need the processor."""
+    monkeypatch.setattr("app.inference.batcher.FAIR", math.inf)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The API's metrics for Prometheus, over a real Redis that answers, is gone, or hangs."""
 
-import math
 import re
 import signal
 import time
@@ -174,12 +173,6 @@ def test_the_number_of_accepted_jobs_never_falls(client: TestClient, redis_url: 
     assert Scrape(client).value("acgan_jobs_accepted_total") == 2
     client.post("/train")
     assert Scrape(client).value("acgan_jobs_accepted_total") == 3
-
-
-@pytest.fixture
-def busy_machine_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The buffer is filled although other processes need the processor."""
-    monkeypatch.setattr("app.inference.batcher.FAIR", math.inf)
 
 
 @pytest.mark.usefixtures("busy_machine_allowed")

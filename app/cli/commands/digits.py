@@ -11,12 +11,13 @@ from app.cli.display.picture_files import DIGITS
 from app.cli.display.pictures import chosen_format, print_sheet
 from app.cli.errors import fail_on, read_settings, writing
 from app.cli.options import AsJson, Home
+from models.config import MAX_SEED
 
 Seed = Annotated[
     int | None,
     typer.Option(
         min=0,
-        max=2**53 - 1,  # as in the API
+        max=MAX_SEED,
         help="Random seed. The same seed always draws the same digits. If omitted, a new one is chosen.",
     ),
 ]

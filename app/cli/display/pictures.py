@@ -48,7 +48,7 @@ def show_picture(picture: "Picture", what: str, out: Path | None, as_json: bool,
 
 
 def print_sheet(digits: "np.ndarray", columns: int | None, scale: int) -> None:
-    """Print digits, uint8 (n, 28, 28), in rows of `columns`, or of as many as fit the terminal."""
+    """Print digits, uint8 (n, 28, 28), in rows of `columns` digits; by default, rows fill the width of the terminal."""
     from app.cli.display.terminal import columns_that_fit, has_greys, in_characters, ink_for
     from models.sampling.grid import sheet
 

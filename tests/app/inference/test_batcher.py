@@ -106,10 +106,8 @@ def test_a_caller_that_leaves_delays_no_other(generator: FoldedGenerator) -> Non
     assert with_batcher(use) == draw_series(generator, SampleRange(1, 9, 2)).tobytes()
 
 
-def test_the_buffer_is_filled_while_no_request_waits(
-    generator: FoldedGenerator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("app.inference.batcher.FAIR", math.inf)  # also on a busy machine
+@pytest.mark.usefixtures("busy_machine_allowed")
+def test_the_buffer_is_filled_while_no_request_waits(generator: FoldedGenerator) -> None:
     stock = SampleBuffer(limit=1024)
 
     async def use(batcher: Batcher) -> None:

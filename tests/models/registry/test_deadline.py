@@ -2,6 +2,8 @@
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,47 +22,38 @@ def test_reads_that_hang_do_not_accumulate() -> None:
     released.set()
 
 
-def test_reads_in_flight_do_not_count_as_hanging() -> None:
+@contextmanager
+def reads_in_flight(within: Deadline, number: int) -> Iterator[None]:
+    """During the block, this number of reads have begun and none has ended."""
     released, entered = threading.Event(), threading.Semaphore(0)
-    within = Deadline(60, slow_seconds=60)
 
     def read() -> bool:
         entered.release()
         return released.wait(60)
 
-    readers = [threading.Thread(target=within, args=("it cannot be read", read)) for _ in range(40)]
+    readers = [threading.Thread(target=within, args=("it cannot be read", read)) for _ in range(number)]
     for reader in readers:
         reader.start()
     for _ in readers:
         assert entered.acquire(timeout=60)
     try:
-        assert within("it cannot be read", lambda: 1) == 1
+        yield
     finally:
         released.set()
         for reader in readers:
             reader.join()
+
+
+def test_reads_in_flight_do_not_count_as_hanging() -> None:
+    within = Deadline(60, slow_seconds=60)
+    with reads_in_flight(within, 40):
+        assert within("it cannot be read", lambda: 1) == 1
 
 
 def test_slow_reads_in_flight_count_as_hanging_before_their_time_limit() -> None:
-    released, entered = threading.Event(), threading.Semaphore(0)
     within = Deadline(60, slow_seconds=0)
-
-    def read() -> bool:
-        entered.release()
-        return released.wait(60)
-
-    readers = [threading.Thread(target=within, args=("it cannot be read", read)) for _ in range(32)]
-    for reader in readers:
-        reader.start()
-    for _ in readers:
-        assert entered.acquire(timeout=60)
-    try:
-        with pytest.raises(Unreachable, match="32 earlier reads of this store still hang"):
-            within("it cannot be read", lambda: 1)
-    finally:
-        released.set()
-        for reader in readers:
-            reader.join()
+    with reads_in_flight(within, 32), pytest.raises(Unreachable, match="32 earlier reads of this store still hang"):
+        within("it cannot be read", lambda: 1)
 
 
 def test_reads_that_have_ended_after_their_time_limit_no_longer_count() -> None:

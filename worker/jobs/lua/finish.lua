@@ -5,14 +5,12 @@
 -- or nil if the job is lost.
 local id, fence, status = ARGV[1], ARGV[2], ARGV[3]
 local job = redis.call('HMGET', record(id), 'status', 'fence')
-local is_back = status == STATUS.QUEUED
-if job[2] == fence and (ENDED[status] or is_back) then
-  if job[1] == status or (is_back and job[1] == STATUS.CANCELLED) then return job[1] end
-end
+local ends_instead = status == STATUS.QUEUED and (job[1] == STATUS.CANCELLING or job[1] == STATUS.CANCELLED)
+if ends_instead then status = STATUS.CANCELLED end
+if job[1] == status and job[2] == fence and (ENDED[status] or status == STATUS.QUEUED) then return status end
 local held = held_status(id, fence)
 if not held then return false end
-if is_back and held == STATUS.CANCELLING then status = STATUS.CANCELLED end
-local legal = is_back and status == STATUS.CANCELLED
+local legal = ends_instead
 for i = 6, #ARGV do legal = legal or held == ARGV[i] end
 if not legal then return false end
 redis.call('HDEL', record(id), 'lost', 'seen_at')
